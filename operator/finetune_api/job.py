@@ -1,0 +1,110 @@
+"""The FineTuneJob itself: metadata, spec, status, and the rules that need more than the spec.
+
+Rules at the root run on every status patch, so only those stand here that need metadata or status.
+"""
+
+from typing import Annotated
+
+from pydantic import ConfigDict, Field
+
+from finetune_api.schema import ApiModel, cel, validations
+from finetune_api.spec import FineTuneJobSpec
+from finetune_api.status import FineTuneJobStatus
+
+_NOT_STARTED = "oldSelf.?status.startedGeneration.orValue(0) == 0"
+_PAUSED = """(oldSelf.spec.?suspend.orValue(false)
+    || oldSelf.?status.phase.orValue('') in ['Suspended', 'Failed']
+    || oldSelf.?status.conditions.orValue([]).exists(c, c.type == 'Stalled' && c.status == 'True'))"""
+_CREATE_ANOTHER = "must not change once the job has started: create a new FineTuneJob instead"
+_NEXT_ATTEMPT = (
+    "may change only while the job is suspended, stalled or failed;"
+    " it takes effect with the next attempt"
+)
+
+
+def _same(path: str) -> str:
+    """Both absent, or both present and equal; the form that fits the API server's cost budget."""
+    has = f"has(self.{path}) == has(oldSelf.{path})"
+    return f"({has} && (!has(self.{path}) || self.{path} == oldSelf.{path}))"
+
+
+def _same_member(parent: str, name: str) -> str:
+    """As `_same`, for a member of a backend; trivially true where the backend is not used."""
+    return (
+        f"!has(self.spec.{parent}) || !has(oldSelf.spec.{parent})"
+        f" || {_same(f'spec.{parent}.{name}')}"
+    )
+
+
+def _frozen(*names: str) -> list[dict[str, str]]:
+    return [
+        cel(f"{_NOT_STARTED} || {_same(f'spec.{name}')}", f"`{name}` {_CREATE_ANOTHER}")
+        for name in names
+    ]
+
+
+def _frozen_member(parent: str, *names: str) -> list[dict[str, str]]:
+    return [
+        cel(
+            f"{_NOT_STARTED} || {_same_member(parent, name)}",
+            f"`{parent}.{name}` {_CREATE_ANOTHER}",
+        )
+        for name in names
+    ]
+
+
+def _while_paused(parent: str, *names: str) -> list[dict[str, str]]:
+    return [
+        cel(
+            f"{_NOT_STARTED} || {_PAUSED} || {_same_member(parent, name)}",
+            f"`{parent}.{name}` {_NEXT_ATTEMPT}",
+        )
+        for name in names
+    ]
+
+
+RULES = [
+    cel("self.metadata.name.size() <= 63", "`metadata.name` must be at most 63 characters long"),
+    *_frozen(
+        "model",
+        "method",
+        "hyperparameters",
+        "parameterEfficient",
+        "seed",
+        "data",
+        "checkpoints",
+        "output",
+    ),
+    cel(
+        f"{_NOT_STARTED} || has(self.spec.azureOpenAI) == has(oldSelf.spec.azureOpenAI)",
+        "the backend must not change once the job has started: create a new FineTuneJob instead",
+    ),
+    *_frozen_member("azureOpenAI", "endpoint", "trainingType", "suffix"),
+    *_while_paused("azureOpenAI", "auth"),
+    *_while_paused("kubernetes", "image", "resources", "podTemplate", "queueName"),
+]
+
+
+class ObjectMeta(ApiModel):
+    """The part of metadata that decisions depend on."""
+
+    name: str
+    namespace: str
+    uid: str
+    generation: int = 1
+    resource_version: str = ""
+    creation_timestamp: str = ""
+    deletion_timestamp: str | None = None
+    annotations: dict[str, str] = Field(default_factory=dict)
+    labels: dict[str, str] = Field(default_factory=dict)
+    finalizers: list[str] = Field(default_factory=list)
+
+
+class FineTuneJob(ApiModel):
+    """Fine-tunes one model, on Azure OpenAI or in pods of the cluster, and refers to the result."""
+
+    model_config = ConfigDict(json_schema_extra=validations(*RULES))
+
+    metadata: ObjectMeta
+    spec: FineTuneJobSpec
+    status: Annotated[FineTuneJobStatus, Field(default_factory=FineTuneJobStatus)]

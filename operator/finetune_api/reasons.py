@@ -1,0 +1,137 @@
+"""Every phase, condition type, reason and exit code, each with its meaning: the vocabulary of status.
+
+Knows words only. A reason is one CamelCase word that people grep for; sentences are made elsewhere.
+"""
+
+from enum import IntEnum, StrEnum
+
+
+class Phase(StrEnum):
+    """A printed summary for columns and people; derived from conditions, never decided upon."""
+
+    PENDING = "Pending"
+    PREPARING = "Preparing"
+    QUEUED = "Queued"
+    RUNNING = "Running"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+    SUSPENDED = "Suspended"
+    CANCELLED = "Cancelled"
+
+
+class ConditionType(StrEnum):
+    """Condition types. Ready, Reconciling and Stalled are kstatus's own."""
+
+    READY = "Ready"
+    RECONCILING = "Reconciling"
+    STALLED = "Stalled"
+    DATA_VALID = "DataValid"
+    SUBMITTED = "Submitted"
+    QUOTA_RESERVED = "QuotaReserved"
+    TRAINING_COMPLETE = "TrainingComplete"
+    SUSPENDED = "Suspended"
+    CANCELLED = "Cancelled"
+    SUCCEEDED = "Succeeded"
+
+
+class Reason(StrEnum):
+    """Reasons of conditions, attempts and Events."""
+
+    # Going well
+    STARTING = "Starting"
+    PREPARING = "Preparing"
+    DATA_ACCEPTED = "DataAccepted"
+    SUBMITTING = "Submitting"
+    SUBMITTED = "JobSubmitted"
+    JOB_CREATED = "JobCreated"
+    QUEUED = "Queued"
+    ADMITTED = "Admitted"
+    RUNNING = "Running"
+    RESUMED = "Resumed"
+    SUCCEEDED = "Succeeded"
+    RETRYING = "Retrying"
+    RETRY_REQUESTED = "RetryRequested"
+
+    # On request
+    SUSPENDED = "Suspended"
+    PAUSING = "Pausing"
+    CANCELLED = "Cancelled"
+    CANCELLING = "Cancelling"
+    CANCEL_REQUESTED = "CancelRequested"
+    SERVICE_PAUSED = "ServicePaused"
+
+    # Waiting, explained: pods
+    UNSCHEDULABLE = "Unschedulable"
+    IMAGE_PULL_FAILED = "ImagePullFailed"
+    CONTAINER_CONFIG_ERROR = "ContainerConfigError"
+    MOUNT_FAILED = "MountFailed"
+    VOLUME_PENDING = "VolumePending"
+    QUOTA_EXCEEDED = "QuotaExceeded"
+    POD_SECURITY_REFUSED = "PodSecurityRefused"
+    POD_CREATION_FAILED = "PodCreationFailed"
+
+    # Waiting for the user
+    CONFIG_MAP_NOT_FOUND = "ConfigMapNotFound"
+    SECRET_NOT_FOUND = "SecretNotFound"
+    SECRET_ACCESS_DENIED = "SecretAccessDenied"
+    VOLUME_NOT_FOUND = "VolumeNotFound"
+    SERVICE_ACCOUNT_NOT_FOUND = "ServiceAccountNotFound"
+    AUTHENTICATION_FAILED = "AuthenticationFailed"
+    PERMISSION_DENIED = "PermissionDenied"
+    ENDPOINT_NOT_ALLOWED = "EndpointNotAllowed"
+    ENDPOINT_UNREACHABLE = "EndpointUnreachable"
+    REMOTE_JOB_NOT_FOUND = "RemoteJobNotFound"
+    NAME_CONFLICT = "NameConflict"
+
+    # Waiting for the service
+    RATE_LIMITED = "RateLimited"
+    SERVICE_UNAVAILABLE = "ServiceUnavailable"
+    CONFIRMING_SUBMISSION = "ConfirmingSubmission"
+    UNKNOWN_REMOTE_STATUS = "UnknownRemoteStatus"
+    API_ERROR = "ApiError"
+    DUPLICATE_JOB_CANCELLED = "DuplicateJobCancelled"
+
+    # Failed for good (until a retry is asked for)
+    INVALID_SPEC = "InvalidSpec"
+    DATA_INVALID = "DataInvalid"
+    DATA_UNAVAILABLE = "DataUnavailable"
+    DATA_CHANGED = "DataChanged"
+    MODEL_UNAVAILABLE = "ModelUnavailable"
+    REQUEST_REFUSED = "RequestRefused"
+    TRAINING_FAILED = "TrainingFailed"
+    CONFIG_INVALID = "ConfigInvalid"
+    OUT_OF_MEMORY = "OutOfMemory"
+    GPU_OUT_OF_MEMORY = "GpuOutOfMemory"
+    DIVERGED = "Diverged"
+    DISK_FULL = "DiskFull"
+    NO_PROGRESS = "NoProgress"
+    RETRIES_EXHAUSTED = "RetriesExhausted"
+    DEADLINE_EXCEEDED = "DeadlineExceeded"
+    PREPARE_FAILED = "PrepareFailed"
+    CANCELLED_REMOTELY = "CancelledRemotely"
+
+    # Deletion
+    ORPHANED = "RemoteJobOrphaned"
+    DETACHED = "Detached"
+
+
+class ExitCode(IntEnum):
+    """Exit codes of our pods (sysexits; all < 128, so that signals keep their meaning)."""
+
+    OK = 0
+    BAD_DATA = 65
+    """A row or a file the user must change."""
+    UNAVAILABLE = 69
+    """A source (data, model, endpoint) could not be reached; worth another attempt."""
+    INTERNAL = 70
+    """A bug of ours, or a crash nobody expected."""
+    GPU_OUT_OF_MEMORY = 72
+    DISK_FULL = 73
+    DIVERGED = 74
+    """The loss or the gradient is not finite."""
+    PREEMPTED = 75
+    """Stopped on request with a complete checkpoint; the same child Job replaces the pod."""
+    BAD_CONFIG = 78
+    """A setting the user must change."""
+    KILLED = 137
+    """SIGKILL: the memory limit, most often."""
