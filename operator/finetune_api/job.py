@@ -14,7 +14,8 @@ from finetune_api.status import FineTuneJobStatus
 _NOT_STARTED = "oldSelf.?status.startedGeneration.orValue(0) == 0"
 _PAUSED = """(oldSelf.spec.?suspend.orValue(false)
     || oldSelf.?status.phase.orValue('') in ['Suspended', 'Failed']
-    || oldSelf.?status.conditions.orValue([]).exists(c, c.type == 'Stalled' && c.status == 'True'))"""
+    || oldSelf.?status.conditions.orValue([])
+        .exists(c, c.type == 'Stalled' && c.status == 'True'))"""
 _CREATE_ANOTHER = "must not change once the job has started: create a new FineTuneJob instead"
 _NEXT_ATTEMPT = (
     "may change only while the job is suspended, stalled or failed;"

@@ -15,7 +15,7 @@ from finetune_api.status import CheckpointStatus, DataSetReport, Metrics, Resolv
 
 
 class HubSource(ApiModel):
-    """A file or a folder on a Hugging Face hub (HF_ENDPOINT and HF_TOKEN are in the environment)."""
+    """A file or a folder on a Hugging Face hub (HF_ENDPOINT, HF_TOKEN: in the environment)."""
 
     kind: Literal["hub"] = "hub"
     repo_id: str
@@ -33,7 +33,7 @@ class FileSource(ApiModel):
 
 
 class HttpsSource(ApiModel):
-    """A file behind https://; addresses inside the cluster are refused unless the chart allows them."""
+    """A file behind https://; addresses inside the cluster are refused unless allowed."""
 
     kind: Literal["https"] = "https"
     url: str
@@ -63,7 +63,7 @@ class UploadTarget(ApiModel):
     token_scope: str
     authority_host: str | None = None
     client_id: str | None = None
-    """With tenant_id: exchange AZURE_TOKEN_FILE for an Entra token. Absent: API_KEY_FILE holds a key."""
+    """With tenant_id: AZURE_TOKEN_FILE is exchanged. Absent: API_KEY_FILE holds a key."""
     tenant_id: str | None = None
 
 
@@ -90,7 +90,7 @@ class BadRow(ApiModel):
 
 
 class PrepareReport(ApiModel):
-    """The prepare pod's last words. `ok` false: `reason` and `message` say what the user must do."""
+    """The prepare pod's last words. Not ok: `reason` and `message` say what the user must do."""
 
     ok: bool
     reason: str | None = None
@@ -143,7 +143,7 @@ class TrainerConfig(ApiModel):
 
 
 class TrainerReport(ApiModel):
-    """The training pod's last words, written by the supervisor, so that also a killed child leaves some."""
+    """The training pod's last words; the supervisor writes them, also for a killed child."""
 
     code: int
     """The exit code, see ExitCode."""
@@ -157,7 +157,7 @@ class TrainerReport(ApiModel):
     checkpoint: CheckpointStatus | None = None
     metrics: Metrics | None = None
     data: DataSetReport | None = None
-    """Only what the trainer alone knows: supervised_tokens, truncated (with digest, bytes, examples)."""
+    """What the trainer alone knows (supervised_tokens, truncated), with digest and counts."""
     resolved: dict[str, Resolved] = Field(default_factory=dict)
     result_path: str | None = None
     """Relative to output_dir, once the result is complete."""
@@ -195,4 +195,4 @@ PROGRESS_METRICS = (
     "validationLoss",
     "resumedFrom",
 )
-"""Names of our own trainer's metrics in a ProgressUpdate; stock trainers send others, which are ignored."""
+"""Our own trainer's metrics in a ProgressUpdate; what stock trainers send besides is ignored."""

@@ -1,0 +1,1 @@
+"""The controller: observes FineTuneJobs, decides in pure functions, acts at the edge. No torch."""

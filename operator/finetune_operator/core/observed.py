@@ -1,0 +1,177 @@
+"""All that a decision may depend on: frozen values, made by adapters, read by `decide`.
+
+Knows nothing of where the values come from; the clock is one of them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from finetune_api.job import FineTuneJob
+from finetune_api.pods import TrainerStatus
+from finetune_operator.core.errors import OperatorError
+
+
+class ChildState(StrEnum):
+    """What a child Job has come to."""
+
+    ACTIVE = "Active"
+    COMPLETE = "Complete"
+    FAILED = "Failed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChildJob:
+    """One batch/v1 Job of ours, prepare or trainer."""
+
+    name: str
+    uid: str
+    component: str
+    """COMPONENT_PREPARE or COMPONENT_TRAINER."""
+    created: datetime
+    state: ChildState
+    reason: str = ""
+    """The reason of its Failed condition."""
+    message: str = ""
+    suspended: bool = False
+    deleting: bool = False
+    queue: str | None = None
+    spec_digest: str = ""
+    """Prepare: digest of the part of the spec it was made for."""
+    has_ttl: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChildPod:
+    """One pod of a child Job."""
+
+    name: str
+    uid: str
+    job_uid: str
+    created: datetime
+    phase: str
+    """Pending, Running, Succeeded, Failed, Unknown."""
+    deleting: bool = False
+    node: str | None = None
+    waiting_reason: str = ""
+    """The container's waiting reason (ErrImagePull, CreateContainerConfigError …)."""
+    waiting_message: str = ""
+    unschedulable: str = ""
+    """Message of PodScheduled=False."""
+    disrupted: bool = False
+    """Has the condition DisruptionTarget."""
+    exit_code: int | None = None
+    exit_reason: str = ""
+    """OOMKilled, Error, Completed, …"""
+    last_words: str = ""
+    """The termination message, at most 4 KiB."""
+    finished: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectEvent:
+    """A Kubernetes Event about a child Job or pod, read only to explain a wait."""
+
+    reason: str
+    message: str
+    about_pod: bool
+    at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class RemoteJob:
+    """A hosted job as the service tells it; absent keys are None, unknown statuses stay as they are."""
+
+    id: str
+    raw_status: str
+    created_at: datetime
+    model: str = ""
+    suffix: str | None = None
+    training_file: str | None = None
+    fine_tuned_model: str | None = None
+    finished_at: datetime | None = None
+    estimated_finish: datetime | None = None
+    trained_tokens: int | None = None
+    result_files: tuple[str, ...] = ()
+    error_code: str | None = None
+    error_message: str | None = None
+    seed: int | None = None
+    hyperparameters: Mapping[str, str] = field(default_factory=dict)
+    """Echoed values as strings; -1 (auto) left out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RemoteCheckpoint:
+    """A checkpoint that the service keeps."""
+
+    name: str
+    step: int
+    train_loss: float | None = None
+    validation_loss: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RemoteDetails:
+    """What events and checkpoints of a hosted job say."""
+
+    step: int | None = None
+    total_steps: int | None = None
+    train_loss: float | None = None
+    validation_loss: float | None = None
+    billed_tokens: int | None = None
+    last_message: str = ""
+    checkpoints: tuple[RemoteCheckpoint, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Remote:
+    """The last snapshot of the hosted job that status names, and how fresh it is."""
+
+    job: RemoteJob | None
+    """None: the service does not know the id."""
+    details: RemoteDetails
+    seen_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubmissionFacts:
+    """What this process knows of the submission that status records."""
+
+    recorded_here: bool
+    """This leadership wrote the marker, so nobody else can have posted it."""
+    known_since: datetime
+    """When this leadership first saw the marker."""
+    posted_at: datetime | None = None
+    """When this leadership last posted it without getting an answer."""
+    last_look_at: datetime | None = None
+    """When the list of jobs was last searched for it, in vain."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportedProgress:
+    """The newest report of a training pod, bound to the child Job it came from."""
+
+    job_uid: str
+    pod_name: str
+    status: TrainerStatus
+    received_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observed:
+    """All that a decision may depend on."""
+
+    job: FineTuneJob
+    now: datetime
+    jobs: tuple[ChildJob, ...] = ()
+    pods: tuple[ChildPod, ...] = ()
+    events: tuple[ObjectEvent, ...] | None = None
+    """None: not read (yet)."""
+    progress: ReportedProgress | None = None
+    remote: Remote | None = None
+    submission: SubmissionFacts | None = None
+    error: OperatorError | None = None
+    """What went wrong with the last action, for the status."""
+    error_since: datetime | None = None
+    """Since when this kind of error lasts."""
