@@ -1,4 +1,4 @@
-"""Every phase, condition type, reason and exit code, each with its meaning: the vocabulary of status.
+"""Every phase, condition type, reason and exit code: the vocabulary of status.
 
 Knows words only. A reason is one CamelCase word that people grep for; sentences are made elsewhere.
 """

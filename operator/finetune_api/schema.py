@@ -10,7 +10,7 @@ from pydantic.alias_generators import to_camel
 
 
 class ApiModel(BaseModel):
-    """A frozen model with camelCase names; unknown fields are ignored, as the API server prunes them."""
+    """A frozen model with camelCase names; unknown fields are ignored, as they are pruned."""
 
     model_config = ConfigDict(
         frozen=True,

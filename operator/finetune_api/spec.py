@@ -1,4 +1,4 @@
-"""What users write: the spec of a FineTuneJob, field by field, with the rules that need nothing but the spec.
+"""What users write: the spec of a FineTuneJob, with the rules that need nothing but the spec.
 
 A field is here only when it works. Knows no status and no cluster.
 """
@@ -71,7 +71,7 @@ class Model(ApiModel):
         ]
         | None
     ) = None
-    """Hosted: a base model or an earlier fine-tuned model of the same account, such as gpt-4.1-mini-2025-04-14."""
+    """Hosted: a base model or an earlier fine-tuned one, such as gpt-4.1-mini-2025-04-14."""
     uri: Annotated[str, StringConstraints(max_length=1024, pattern=MODEL_URI)] | None = None
     """In the cluster: hf://ORGANISATION/NAME or pvc://CLAIM/PATH with the model's files."""
     revision: ShortText | None = None
@@ -114,13 +114,13 @@ class Hyperparameters(ApiModel):
     max_steps: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
     """In the cluster: stop after this many optimiser steps, instead of `epochs`."""
     batch_size: Annotated[int, Field(ge=1, le=4096)] | None = None
-    """Examples per optimiser step; packing, micro-batches and GPUs never change which examples form a step."""
+    """Examples per optimiser step, whatever packing, micro-batches and GPUs."""
     learning_rate: Decimal | None = None
     """In the cluster. Absent: 2e-4 with LoRA, 2e-5 without."""
     learning_rate_multiplier: Decimal | None = None
     """Multiplies the default learning rate, on both backends."""
     max_sequence_length: Annotated[int, Field(ge=16, le=1_048_576)] | None = None
-    """In the cluster: tokens of a row beyond this are cut. Absent: 1024, or less if the model's own limit is lower."""
+    """In the cluster: longer rows are cut. Absent: 1024, or the model's own limit if lower."""
     packing: "Packing | None" = None
     """In the cluster: rows of a step share a sequence. Absent: Auto."""
     micro_batch_size: Annotated[int, Field(ge=1, le=4096)] | None = None
@@ -292,7 +292,7 @@ OpenObject = Annotated[
 
 
 class PodTemplate(ApiModel):
-    """What may be said about the training pod: a closed list, so that `restricted` stays restricted."""
+    """What may be said about the training pod: a closed list, so that it stays restricted."""
 
     labels: Labels | None = None
     annotations: Labels | None = None
@@ -397,10 +397,12 @@ HOSTED_ONLY = [
         "`ttlSecondsAfterFinished` is for `kubernetes` jobs: a hosted job leaves no training pod",
     ),
     cel(
-        """!has(self.azureOpenAI) || !has(self.hyperparameters) || (!has(self.hyperparameters.maxSteps)
-        && !has(self.hyperparameters.learningRate) && !has(self.hyperparameters.maxSequenceLength)
+        """!has(self.azureOpenAI) || !has(self.hyperparameters)
+        || (!has(self.hyperparameters.maxSteps) && !has(self.hyperparameters.learningRate)
+        && !has(self.hyperparameters.maxSequenceLength)
         && !has(self.hyperparameters.packing) && !has(self.hyperparameters.microBatchSize))""",
-        "a hosted job takes the hyperparameters `epochs`, `batchSize` and `learningRateMultiplier` only",
+        "of `hyperparameters`, a hosted job takes"
+        " `epochs`, `batchSize` and `learningRateMultiplier` only",
     ),
     cel(
         """!has(self.azureOpenAI) || !has(self.hyperparameters)

@@ -1,4 +1,4 @@
-"""The three kinds of errors that the reconciler knows; adapters translate into them once, at the edge.
+"""The three kinds of errors that the reconciler knows; adapters translate into them once.
 
     OperatorError
     ├── Terminal      the user must act; trying again changes nothing

@@ -81,7 +81,7 @@ class ObjectEvent:
 
 @dataclass(frozen=True, kw_only=True)
 class RemoteJob:
-    """A hosted job as the service tells it; absent keys are None, unknown statuses stay as they are."""
+    """A hosted job as the service tells it; absent keys are None, unknown statuses are kept."""
 
     id: str
     raw_status: str
