@@ -1,0 +1,37 @@
+"""Real API servers for tests: a control plane alone, or the whole embedded cluster."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from cluster import binaries
+from cluster.controlplane import ControlPlane, Options
+from cluster.progress import Progress
+from cluster.settings import run_folder
+
+HACK = Path(__file__).parents[2] / "hack"
+
+
+@contextmanager
+def control_plane(folder: Path, options: Options | None = None) -> Iterator[ControlPlane]:
+    """A control plane on 127.0.0.1, ready; builds its programs the first time (minutes)."""
+    with Progress() as progress:
+        wanted = [*binaries.CONTROL_PLANE]
+        if options and options.kwok:
+            wanted.append(binaries.KWOK)
+        binaries.build(wanted, progress)
+    with ControlPlane(folder, options) as plane:
+        yield plane
+
+
+def embedded_cluster() -> Path:
+    """The kubeconfig of a cluster with a node: the user's own, or ours, started if need be.
+
+    Ours goes on when the tests end: starting it again is what takes time.
+    """
+    environment = os.environ | {"PYTHONPATH": str(HACK)}
+    subprocess.run([sys.executable, "-m", "cluster", "up"], env=environment, check=True)
+    return Path(os.environ.get("KUBECONFIG") or run_folder() / "admin.kubeconfig")
