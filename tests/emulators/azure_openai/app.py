@@ -1,0 +1,57 @@
+"""Puts the parts together: which path leads to which handler, behind which middlewares.
+
+Must not contain behaviour of its own.
+"""
+
+from aiohttp import web
+
+from azure_openai import authority, control, files, jobs, middleware
+from azure_openai.context import CONTEXT, Context
+
+_MAXIMUM_UPLOAD = 512 * 1024**2
+
+
+def build_app(context: Context, *, controlled: bool) -> web.Application:
+    """The account as a web application; `controlled` opens the control API too."""
+    app = web.Application(
+        client_max_size=_MAXIMUM_UPLOAD,
+        middlewares=[
+            middleware.count_requests,
+            middleware.meet_faults,
+            middleware.write_errors,
+            middleware.check_access,
+        ],
+    )
+    app[CONTEXT] = context
+    app.add_routes(_account_routes(middleware.V1_PREFIX))
+    app.add_routes(_account_routes(middleware.DATED_PREFIX))
+    app.router.add_delete(f"{middleware.DATED_PREFIX}/fine_tuning/jobs/{{job}}", jobs.delete_job)
+    app.router.add_get("/_health", _health)
+    if controlled:
+        app.add_routes(control.routes(context.settings.model_copy(), context.clock.speed))
+    app.router.add_get("/{tenant}/v2.0/.well-known/openid-configuration", authority.discover)
+    app.router.add_post("/{tenant}/oauth2/v2.0/token", authority.issue_token)
+    return app
+
+
+def _account_routes(prefix: str) -> list[web.RouteDef]:
+    job = f"{prefix}/fine_tuning/jobs/{{job}}"
+    return [
+        web.post(f"{prefix}/files", files.upload),
+        web.get(f"{prefix}/files", files.list_files),
+        web.get(f"{prefix}/files/{{file}}", files.get_file),
+        web.delete(f"{prefix}/files/{{file}}", files.delete_file),
+        web.get(f"{prefix}/files/{{file}}/content", files.get_content),
+        web.post(f"{prefix}/fine_tuning/jobs", jobs.create_job),
+        web.get(f"{prefix}/fine_tuning/jobs", jobs.list_jobs),
+        web.get(job, jobs.get_job),
+        web.post(f"{job}/cancel", jobs.cancel_job),
+        web.post(f"{job}/pause", jobs.pause_job),
+        web.post(f"{job}/resume", jobs.resume_job),
+        web.get(f"{job}/events", jobs.list_events),
+        web.get(f"{job}/checkpoints", jobs.list_checkpoints),
+    ]
+
+
+async def _health(_request: web.Request) -> web.Response:
+    return web.json_response({"status": "ok"})

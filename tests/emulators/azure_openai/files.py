@@ -1,0 +1,92 @@
+"""The file operations of the account.
+
+Must not know of jobs, except that some files are results.
+"""
+
+from aiohttp import web
+from aiohttp.web_request import FileField
+
+from azure_openai import wire
+from azure_openai.context import CONTEXT
+from azure_openai.errors import invalid, missing
+from azure_openai.middleware import is_v1
+from azure_openai.paging import read_page
+from azure_openai.store import StoredFile, page
+
+_PURPOSES = ("assistants", "batch", "fine-tune", "evals")
+_PAGE_SIZE = 10_000
+
+
+def created(request: web.Request, body: dict[str, object]) -> web.Response:
+    """The answer to something new: 200 on v1, 201 and its address on the dated surface."""
+    if is_v1(request):
+        return web.json_response(body)
+    location = request.url.join(request.url.with_path(f"{request.path}/{body['id']}"))
+    return web.json_response(body, status=201, headers={"Location": str(location)})
+
+
+async def upload(request: web.Request) -> web.Response:
+    """POST /files."""
+    context = request.app[CONTEXT]
+    form = await request.post()
+    sent, purpose = form.get("file"), form.get("purpose")
+    if not isinstance(sent, FileField):
+        raise invalid("The request needs a 'file' part.", param="file")
+    if purpose not in _PURPOSES:
+        raise invalid(f"'purpose' must be one of {', '.join(_PURPOSES)}.", param="purpose")
+    file = context.store.add_file(
+        filename=sent.filename,
+        purpose=str(purpose),
+        content=sent.file.read(),
+        now=context.clock.now(),
+        pending_polls=context.settings.pending_polls,
+    )
+    return created(request, wire.file_json(file))
+
+
+async def list_files(request: web.Request) -> web.Response:
+    """GET /files."""
+    context = request.app[CONTEXT]
+    wanted = read_page(request, default=_PAGE_SIZE, maximum=_PAGE_SIZE)
+    context.store.publish_results(context.clock.now())
+    files = [file for file in context.store.files() if _asked_for(file, request)]
+    if request.query.get("order", "desc") == "asc":
+        files.reverse()
+    try:
+        shown, has_more = page(files, after=wanted.after, limit=wanted.limit)
+    except KeyError as error:
+        raise missing(f"file '{wanted.after}'") from error
+    data = [wire.file_json(context.store.look_at(file.id)) for file in shown]
+    return web.json_response(wire.list_json(data, has_more=has_more))
+
+
+async def get_file(request: web.Request) -> web.Response:
+    """GET /files/{file}."""
+    file = _find(request)
+    return web.json_response(wire.file_json(request.app[CONTEXT].store.look_at(file.id)))
+
+
+async def get_content(request: web.Request) -> web.Response:
+    """GET /files/{file}/content."""
+    return web.Response(body=_find(request).content, content_type="application/octet-stream")
+
+
+async def delete_file(request: web.Request) -> web.Response:
+    """DELETE /files/{file}: always allowed."""
+    file = _find(request)
+    request.app[CONTEXT].store.remove_file(file.id)
+    return web.json_response({"id": file.id, "object": "file", "deleted": True})
+
+
+def _find(request: web.Request) -> StoredFile:
+    context = request.app[CONTEXT]
+    context.store.publish_results(context.clock.now())
+    file_id = request.match_info["file"]
+    try:
+        return context.store.file(file_id)
+    except KeyError as error:
+        raise missing(f"file '{file_id}'") from error
+
+
+def _asked_for(file: StoredFile, request: web.Request) -> bool:
+    return request.query.get("purpose", file.purpose) == file.purpose

@@ -1,0 +1,108 @@
+"""What every request passes on its way to a handler: the log, faults, errors, access.
+
+Must not know what a handler does.
+"""
+
+import hmac
+import uuid
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+
+from azure_openai.context import CONTEXT, Context, is_service_path
+from azure_openai.errors import ServiceError
+from azure_openai.faults import apply
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+V1_PREFIX = "/openai/v1"
+DATED_PREFIX = "/openai"
+_V1_VERSIONS = ("v1", "preview")
+_DATED_VERSIONS = ("2024-10-21", "2025-04-01-preview")
+_DENIED = (
+    "Access denied due to invalid subscription key or wrong API endpoint. Make sure to provide a "
+    "valid key for an active subscription and use a correct regional API endpoint for your "
+    "resource."
+)
+_BAD_TOKEN = (
+    "Access token is missing, invalid, audience is incorrect "
+    "(https://cognitiveservices.azure.com), or have expired."
+)
+
+
+def is_v1(request: web.Request) -> bool:
+    """Whether the request came through the surface without dates."""
+    return request.path.startswith(f"{V1_PREFIX}/")
+
+
+@web.middleware
+async def count_requests(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Log the request when it is answered and mark the answer as the gateway does."""
+    response = await handler(request)
+    response.headers["apim-request-id"] = str(uuid.uuid4())
+    response.headers["x-ms-region"] = "Sweden Central"
+    if is_service_path(request.path):
+        request.app[CONTEXT].traffic.note(request, response.status)
+    return response
+
+
+@web.middleware
+async def meet_faults(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Let the rules in force spoil the request, before or after it has done its work."""
+    if not is_service_path(request.path):
+        return await handler(request)
+    before, after = request.app[CONTEXT].faults.meeting(request)
+    for fault in before:
+        spoiled = await apply(fault, request)
+        if spoiled is not None:
+            return spoiled
+    response = await handler(request)
+    for fault in after:
+        response = await apply(fault, request) or response
+    return response
+
+
+@web.middleware
+async def write_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Turn refusals, and paths that do not exist, into the service's envelope."""
+    try:
+        return await handler(request)
+    except ServiceError as error:
+        return error.response()
+    except (web.HTTPNotFound, web.HTTPMethodNotAllowed) as error:
+        return ServiceError(error.status, str(error.status), "Resource not found").response()
+
+
+@web.middleware
+async def check_access(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Ask for a key or token and for the right api-version on the account's own paths."""
+    if request.path.startswith(f"{DATED_PREFIX}/"):
+        _check_version(request)
+        _check_credentials(request, request.app[CONTEXT])
+    return await handler(request)
+
+
+def _check_version(request: web.Request) -> None:
+    version = request.query.get("api-version")
+    if is_v1(request):
+        if version is not None and version not in _V1_VERSIONS:
+            raise ServiceError(400, "BadRequest", "api-version not allowed")
+    elif version not in _DATED_VERSIONS:
+        raise ServiceError(404, "404", "Resource not found")
+
+
+def _check_credentials(request: web.Request, context: Context) -> None:
+    key = request.headers.get("api-key")
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    if key is not None and _is_key(key, context):
+        return
+    if scheme.lower() == "bearer" and (_is_key(token, context) or context.directory.admits(token)):
+        return
+    looks_like_token = key is None and scheme.lower() == "bearer"
+    message = _BAD_TOKEN if looks_like_token else _DENIED
+    raise ServiceError(401, "401", message)
+
+
+def _is_key(candidate: str, context: Context) -> bool:
+    sent = candidate.encode()
+    return any(hmac.compare_digest(sent, key.encode()) for key in context.api_keys)

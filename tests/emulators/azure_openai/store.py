@@ -1,0 +1,179 @@
+"""The account's memory: files and jobs, newest first, in the process and nowhere else.
+
+Must not know of HTTP or of how objects look on the wire. Times come in from outside.
+"""
+
+import bisect
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol, TypeVar
+
+from azure_openai import history, lifecycle
+from azure_openai.lifecycle import Fate, Job
+from azure_openai.rows import Dataset, read_dataset
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredFile:
+    """A file with what the service has found out about it."""
+
+    id: str
+    created_at: float
+    filename: str
+    purpose: str
+    content: bytes
+    dataset: Dataset | None
+    polls_left: int = 0
+
+    @property
+    def problem(self) -> str | None:
+        """What is wrong with the content, whether or not it is shown yet."""
+        return self.dataset.file_problem if self.dataset is not None else None
+
+    @property
+    def status(self) -> str:
+        """`pending` until it was looked at often enough."""
+        if self.polls_left > 0:
+            return "pending"
+        return "error" if self.problem else "processed"
+
+
+@dataclass(kw_only=True)
+class FateRule:
+    """Failures that wait for jobs which do not exist yet."""
+
+    suffix: str
+    fate: Fate
+    times: int
+
+
+class _Named(Protocol):
+    @property
+    def id(self) -> str: ...
+
+
+_T = TypeVar("_T", bound=_Named)
+
+
+def page(newest_first: Sequence[_T], *, after: str | None, limit: int) -> tuple[list[_T], bool]:
+    """The `limit` items behind the one called `after`, and whether more follow.
+
+    Raises:
+        KeyError: there is no item called `after`.
+    """
+    start = 0
+    if after is not None:
+        start = _position(newest_first, after) + 1
+    return list(newest_first[start : start + limit]), start + limit < len(newest_first)
+
+
+def _position(items: Iterable[_Named], wanted: str) -> int:
+    for position, item in enumerate(items):
+        if item.id == wanted:
+            return position
+    raise KeyError(wanted)
+
+
+class Store:
+    """Files and jobs by id. A job's record is replaced, never changed."""
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self.fates: list[FateRule] = []
+        self._files: dict[str, StoredFile] = {}
+        self._jobs: dict[str, Job] = {}
+        self._serials: list[tuple[int, str]] = []
+        self._without_results: set[str] = set()
+
+    # Files
+
+    def add_file(
+        self, *, filename: str, purpose: str, content: bytes, now: float, pending_polls: int
+    ) -> StoredFile:
+        """Take a new file in; fine-tuning data is read at once, its verdict shown later."""
+        file = StoredFile(
+            id=f"file-{uuid.uuid4().hex}",
+            created_at=now,
+            filename=filename,
+            purpose=purpose,
+            content=content,
+            dataset=read_dataset(content) if purpose == "fine-tune" else None,
+            polls_left=pending_polls,
+        )
+        self._files[file.id] = file
+        return file
+
+    def file(self, file_id: str) -> StoredFile:
+        """One file without counting as a look at it; KeyError if there is none."""
+        return self._files[file_id]
+
+    def look_at(self, file_id: str) -> StoredFile:
+        """One file as the client sees it now; each look brings a pending one nearer its verdict."""
+        file = self._files[file_id]
+        self._files[file_id] = replace(file, polls_left=max(0, file.polls_left - 1))
+        return file
+
+    def files(self) -> list[StoredFile]:
+        """All files, newest first."""
+        return list(reversed(self._files.values()))
+
+    def remove_file(self, file_id: str) -> None:
+        """Forget a file, used or not; KeyError if there is none."""
+        del self._files[file_id]
+
+    def publish_results(self, now: float) -> None:
+        """Turn the results of jobs that have succeeded by `now` into files."""
+        for job_id in list(self._without_results):
+            job = self._jobs[job_id]
+            end = lifecycle.outcome(job, now)
+            if end is None:
+                continue
+            self._without_results.discard(job_id)
+            if end.status == "succeeded":
+                self._add_results(job, end.at)
+
+    def _add_results(self, job: Job, at: float) -> None:
+        file_id = history.result_file_id(job)
+        self._files[file_id] = StoredFile(
+            id=file_id,
+            created_at=at,
+            filename="results.csv",
+            purpose="fine-tune-results",
+            content=history.results_csv(job),
+            dataset=None,
+        )
+
+    # Jobs
+
+    def next_serial(self) -> int:
+        """A number above that of every job that there is."""
+        return self._serials[-1][0] + 1 if self._serials else 1
+
+    def add_job(self, job: Job) -> None:
+        """Take a new job in."""
+        self._jobs[job.id] = job
+        self._serials.append((job.serial, job.id))
+        self._without_results.add(job.id)
+
+    def job(self, job_id: str) -> Job:
+        """One job; KeyError if there is none."""
+        return self._jobs[job_id]
+
+    def replace_job(self, job: Job) -> None:
+        """Put a newer record in the place of the one with its id."""
+        self._jobs[job.id] = job
+
+    def remove_job(self, job_id: str) -> None:
+        """Forget a job; KeyError if there is none."""
+        job = self._jobs.pop(job_id)
+        del self._serials[bisect.bisect_left(self._serials, (job.serial, job.id))]
+        self._without_results.discard(job_id)
+
+    def jobs(self, *, before: str | None = None) -> Iterator[Job]:
+        """Jobs, newest first, or only those older than `before`; KeyError if that is unknown."""
+        start = len(self._serials)
+        if before is not None:
+            known = self._jobs[before]
+            start = bisect.bisect_left(self._serials, (known.serial, known.id))
+        return (self._jobs[self._serials[index][1]] for index in range(start - 1, -1, -1))

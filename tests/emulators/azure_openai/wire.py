@@ -1,0 +1,120 @@
+"""Records as the service writes them: absent keys instead of nulls, -1 for what is automatic.
+
+Pure. Must not know of requests. Shapes follow what was seen on the wire, not the published schema.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from azure_openai import history, lifecycle
+from azure_openai.history import Checkpoint, Event
+from azure_openai.lifecycle import Job
+from azure_openai.store import StoredFile
+
+_AUTOMATIC = -1
+
+
+def job_json(job: Job, now: float) -> dict[str, Any]:
+    """A job as create, get and list show it."""
+    status = lifecycle.status(job, now)
+    end = lifecycle.outcome(job, now)
+    started = (now if end is None else end.at) >= job.started_at
+    hyperparameters = _hyperparameters(job, resolved=started)
+    shown = {
+        "id": job.id,
+        "created_at": int(job.created_at),
+        "hyperparameters": hyperparameters,
+        "model": job.model,
+        "object": "fine_tuning.job",
+        "seed": job.seed,
+        "status": job.shown_status or status,
+        "training_file": job.training_file,
+        "validation_file": job.validation_file,
+        "estimated_finish": _estimated_finish(job),
+        "method": _method(hyperparameters) if job.method_sent else None,
+        "suffix": job.suffix,
+        "trainingType": job.training_type,
+        **({} if end is None else _ending(job, end)),
+    }
+    return {key: value for key, value in shown.items() if value is not None}
+
+
+def file_json(file: StoredFile) -> dict[str, Any]:
+    """A file as upload, get and list show it."""
+    shown = {
+        "id": file.id,
+        "object": "file",
+        "bytes": len(file.content),
+        "created_at": int(file.created_at),
+        "filename": file.filename,
+        "purpose": file.purpose,
+        "status": file.status,
+    }
+    if file.status == "error":
+        shown["status_details"] = f"Validation of jsonl file failed: {file.problem}."
+    return shown
+
+
+def event_json(event: Event) -> dict[str, Any]:
+    """One line of a job's log; `data` is the one key that is sent as null."""
+    return {
+        "id": event.id,
+        "created_at": int(event.at),
+        "level": event.level,
+        "message": event.message,
+        "object": "fine_tuning.job.event",
+        "data": event.data,
+        "type": event.type,
+    }
+
+
+def checkpoint_json(job: Job, checkpoint: Checkpoint) -> dict[str, Any]:
+    """One saved model."""
+    return {
+        "id": checkpoint.id,
+        "created_at": int(checkpoint.at),
+        "fine_tuned_model_checkpoint": checkpoint.model,
+        "fine_tuning_job_id": job.id,
+        "metrics": checkpoint.metrics,
+        "object": "fine_tuning.job.checkpoint",
+        "step_number": checkpoint.step,
+    }
+
+
+def list_json(data: Sequence[dict[str, Any]], *, has_more: bool) -> dict[str, Any]:
+    """The envelope of every list."""
+    return {"object": "list", "has_more": has_more, "data": list(data)}
+
+
+def _hyperparameters(job: Job, *, resolved: bool) -> dict[str, float]:
+    if resolved:
+        return {
+            "batch_size": job.course.batch_size,
+            "learning_rate_multiplier": job.course.learning_rate_multiplier,
+            "n_epochs": job.course.epochs,
+        }
+    return {
+        "batch_size": job.asked.batch_size or _AUTOMATIC,
+        "learning_rate_multiplier": job.asked.learning_rate_multiplier or _AUTOMATIC,
+        "n_epochs": job.asked.n_epochs or _AUTOMATIC,
+    }
+
+
+def _method(hyperparameters: dict[str, float]) -> dict[str, Any]:
+    return {"type": "supervised", "supervised": {"hyperparameters": hyperparameters}}
+
+
+def _estimated_finish(job: Job) -> int:
+    return int(job.started_at + job.training_seconds + job.pace.silent_seconds)
+
+
+def _ending(job: Job, end: lifecycle.Outcome) -> dict[str, Any]:
+    """The keys that only a finished job has."""
+    ending: dict[str, Any] = {"finished_at": int(end.at)}
+    if end.error is not None:
+        ending["error"] = {"code": end.error.code, "message": end.error.message}
+    if end.status == "succeeded":
+        ending["fine_tuned_model"] = history.model_name(job)
+        ending["result_files"] = [history.result_file_id(job)]
+        ending["trained_tokens"] = history.trained_tokens(job)
+    return ending
