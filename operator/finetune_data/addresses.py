@@ -1,0 +1,102 @@
+"""Decides which IP addresses a tenant's URL may reach.
+
+Pure but for the resolver at the end, which hands out checked addresses only, so that what was
+checked is what is connected to. Knows no HTTP.
+"""
+
+import socket
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from ipaddress import (
+    IPv4Address,
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+    ip_address,
+    ip_network,
+)
+
+from aiohttp.abc import AbstractResolver, ResolveResult
+
+from finetune_data.problems import SourceError
+
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+
+_NAT64 = IPv6Network("64:ff9b::/96")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AddressPolicy:
+    """Public addresses may be reached; `denied` ones never, `allowed` ones although private."""
+
+    allowed: tuple[Network, ...] = field(default_factory=tuple)
+    denied: tuple[Network, ...] = field(default_factory=tuple)
+
+    @classmethod
+    def of(cls, allowed: Iterable[str], denied: Iterable[str]) -> "AddressPolicy":
+        """From CIDR ranges."""
+        return cls(
+            allowed=tuple(ip_network(text, strict=False) for text in allowed),
+            denied=tuple(ip_network(text, strict=False) for text in denied),
+        )
+
+    def permits(self, text: str) -> bool:
+        """Whether an address, as text, may be connected to."""
+        address = _unwrapped(ip_address(text))
+        if any(address in network for network in self.allowed):
+            return True
+        if any(address in network for network in self.denied):
+            return False
+        return address.is_global and not address.is_multicast
+
+    def check(self, host: str, address: str) -> None:
+        """SourceError if `host` must not be reached at `address`."""
+        if not self.permits(address):
+            raise SourceError(
+                f"{host} is an address inside the cluster or otherwise not public, which data may "
+                "not come from; use a public host, or ask for the chart's data.allowedRanges",
+                False,
+            )
+
+
+def _unwrapped(address: Address) -> Address:
+    """The IPv4 address that an IPv6 one stands for, if it does: connecting reaches that one."""
+    if isinstance(address, IPv4Address):
+        return address
+    if address in _NAT64:
+        return IPv4Address(address.packed[-4:])
+    return address.ipv4_mapped or address.sixtofour or address
+
+
+def is_literal(host: str) -> bool:
+    """Whether a URL's host is an address in its usual form."""
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+class CheckedResolver(AbstractResolver):
+    """Resolves through another resolver and refuses a name with a forbidden address.
+
+    One forbidden address refuses the name: mixed answers are how checks are got round.
+    """
+
+    def __init__(self, resolver: AbstractResolver, policy: AddressPolicy) -> None:
+        self._resolver = resolver
+        self._policy = policy
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        """Addresses that were checked; SourceError if one of them is forbidden."""
+        results = await self._resolver.resolve(host, port, family)
+        for result in results:
+            self._policy.check(host, result["host"])
+        return results
+
+    async def close(self) -> None:
+        """Close the resolver behind."""
+        await self._resolver.close()

@@ -1,0 +1,50 @@
+"""What is wrong with a row, a file or its source: sentences that never quote the data.
+
+Knows neither formats nor files nor networks.
+"""
+
+from collections.abc import Sequence
+
+from finetune_api.pods import BadRow
+
+MAX_BAD_ROWS_SHOWN = 10
+
+
+class RowProblem(Exception):
+    """One sentence (≤ 200 characters) that says what is wrong with a row and what to do."""
+
+
+class DataError(Exception):
+    """A file with rows that cannot be used.
+
+    Attributes:
+        bad_rows: The first of them, at most MAX_BAD_ROWS_SHOWN.
+        total: How many there are.
+    """
+
+    def __init__(self, bad_rows: Sequence[BadRow], total: int) -> None:
+        self.bad_rows = tuple(bad_rows[:MAX_BAD_ROWS_SHOWN])
+        self.total = total
+        super().__init__(describe(self.bad_rows, total))
+
+
+class SourceError(Exception):
+    """A source that could not be read: one sentence without credentials or query strings.
+
+    Attributes:
+        transient: Worth another try later, as against a setting that the user must change.
+    """
+
+    def __init__(self, message: str, transient: bool) -> None:
+        super().__init__(message)
+        self.transient = transient
+
+
+def describe(bad_rows: Sequence[BadRow], total: int) -> str:
+    """A sentence for people: how many rows are bad, which, and what is wrong with the first."""
+    first = bad_rows[0]
+    if total == 1:
+        return f"line {first.line} cannot be used: {first.problem}"
+    lines = ", ".join(str(row.line) for row in bad_rows)
+    more = f" and {total - len(bad_rows)} more" if total > len(bad_rows) else ""
+    return f"{total} rows cannot be used (lines {lines}{more}); line {first.line}: {first.problem}"

@@ -1,0 +1,72 @@
+"""Brings data and models to a local file or folder, whatever their source.
+
+Knows the three kinds of source; must not know of rows, clusters or who asks.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from finetune_api.pods import FileSource, HttpsSource, HubSource, Source
+from finetune_data import https, hub
+from finetune_data.problems import SourceError
+
+__all__ = ["SourceError", "fetch", "fetch_tokenizer"]
+
+
+def fetch(source: Source, directory: Path) -> Path:
+    """The local file or folder of a source; what must be downloaded comes into `directory`.
+
+    A hub source without a path is a model: weights, settings, tokenizer and template only.
+    SourceError says what is wrong and whether another try may help.
+    """
+    return _fetch(source, directory, hub.MODEL_FILES)
+
+
+def fetch_tokenizer(source: HubSource | FileSource, directory: Path) -> Path:
+    """A folder with a model's tokenizer and chat template; no weights are downloaded."""
+    return _fetch(source, directory, hub.TOKENIZER_FILES)
+
+
+def _fetch(source: Source, directory: Path, patterns: Sequence[str]) -> Path:
+    match source:
+        case FileSource():
+            return _mounted(Path(source.path).absolute())
+        case HubSource(path=None):
+            return hub.download_model(source, directory, patterns)
+        case HubSource():
+            return hub.download_file(source, directory)
+        case HttpsSource():
+            return https.download(source, directory)
+
+
+def _mounted(path: Path) -> Path:
+    return resolve_inside(path, mount_of(path))
+
+
+def mount_of(path: Path) -> Path:
+    """The mount point that a path belongs to, read off its own words, before any link."""
+    return next(parent for parent in (path, *path.parents) if os.path.ismount(parent))
+
+
+def resolve_inside(path: Path, mount: Path) -> Path:
+    """The real file or folder behind a path, links followed but never out of the volume."""
+    try:
+        real = path.resolve(strict=True)
+    except FileNotFoundError:
+        raise SourceError(
+            "the path does not exist on the volume; check its spelling", False
+        ) from None
+    except (OSError, RuntimeError):
+        raise SourceError(
+            "the path cannot be followed on the volume; check its links", False
+        ) from None
+    if not real.is_relative_to(mount.resolve()):
+        raise SourceError("the path leads out of its volume; replace the link by the file", False)
+    if not real.is_file() and not real.is_dir():
+        raise SourceError("the path is neither a file nor a folder", False)
+    if not os.access(real, os.R_OK):
+        raise SourceError(
+            f"the path cannot be read by user {os.getuid()}; make it readable by others", False
+        )
+    return real
