@@ -65,9 +65,7 @@ def _load_tokenizer(path: Path) -> Tokenizer:
     try:
         tokenizer: Tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises no narrower class
-        raise TokenizerError(
-            "the model's tokenizer.json cannot be read; download it anew"
-        ) from error
+        raise TokenizerError("the model's tokenizer.json is broken; download it anew") from error
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer
@@ -164,7 +162,7 @@ class TokenCounter:
 
     def __init__(self, tokenizer: ChatTokenizer, limit: int | None) -> None:
         self._tokenizer = tokenizer
-        self._limit = limit
+        self.limit = limit
         self._batch: list[str] = []
         self.total = 0
         self.longest = 0
@@ -181,6 +179,6 @@ class TokenCounter:
         for tokens in self._tokenizer.count(self._batch):
             self.total += tokens
             self.longest = max(self.longest, tokens)
-            if self._limit is not None and tokens > self._limit:
+            if self.limit is not None and tokens > self.limit:
                 self.over_limit += 1
         self._batch.clear()

@@ -1,0 +1,155 @@
+"""Checks a whole file in one pass: digest, counts, bad rows, duplicates; and makes warnings of it.
+
+Memory is bounded whatever the file's size. Must not know of jobs, pods or services.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from finetune_api.pods import BadRow
+from finetune_api.status import DataSetReport
+from finetune_data.chat import ChatRow, scan
+from finetune_data.lines import JsonLines
+from finetune_data.problems import MAX_BAD_ROWS_SHOWN, RowProblem
+from finetune_data.tokens import TokenCounter
+
+FEW_EXAMPLES = 50
+"""Below this a fine-tuned model seldom differs from its base."""
+
+MAX_REMEMBERED_ROWS = 1_000_000
+"""Rows beyond are not compared with others: 100 bytes each is what it costs."""
+
+
+@dataclass(kw_only=True)
+class FileCheck:
+    """What one file holds. Complete once `check_file` returned it."""
+
+    sha256: str = ""
+    size: int = 0
+    examples: int = 0
+    """Usable rows."""
+    bad_rows: list[BadRow] = field(default_factory=list)
+    """The first bad rows, at most MAX_BAD_ROWS_SHOWN."""
+    bad_total: int = 0
+    duplicates: int = 0
+    """Rows whose messages and tools occurred before."""
+    unread_keys: int = 0
+    """Rows with keys that nothing reads."""
+    first_unread_line: int | None = None
+    fingerprints: set[int] = field(default_factory=set, repr=False)
+    tokens: TokenCounter | None = field(default=None, repr=False)
+
+    def report(self, warnings: list[str]) -> DataSetReport:
+        """The part that goes into status."""
+        return DataSetReport(
+            sha256=self.sha256,
+            bytes=self.size,
+            examples=self.examples,
+            tokens=self.tokens.total if self.tokens else None,
+            longest=self.tokens.longest if self.tokens else None,
+            warnings=warnings or None,
+        )
+
+
+def check_file(
+    path: Path,
+    *,
+    images: bool = False,
+    tokens: TokenCounter | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> FileCheck:
+    """Check every row of a file.
+
+    Args:
+        path: The file.
+        images: Whether pictures can be trained on.
+        tokens: Counts the usable rows; rows that its template refuses are bad ones.
+        progress: Told the bytes read so far, now and then.
+    """
+    lines = JsonLines(path, progress)
+    check = FileCheck(tokens=tokens)
+    for item in scan(lines, images=images):
+        _take(check, item)
+    if tokens:
+        tokens.flush()
+    check.sha256, check.size = lines.sha256, lines.size
+    return check
+
+
+def _take(check: FileCheck, item: ChatRow | BadRow) -> None:
+    if isinstance(item, ChatRow) and check.tokens:
+        try:
+            check.tokens.add(item)
+        except RowProblem as problem:
+            item = BadRow(line=item.line, problem=str(problem))
+    if isinstance(item, ChatRow):
+        _take_good(check, item)
+        return
+    check.bad_total += 1
+    if len(check.bad_rows) < MAX_BAD_ROWS_SHOWN:
+        check.bad_rows.append(item)
+
+
+def _take_good(check: FileCheck, row: ChatRow) -> None:
+    check.examples += 1
+    if row.unread_keys:
+        check.unread_keys += 1
+        check.first_unread_line = check.first_unread_line or row.line
+    fingerprint = fingerprint_of(row)
+    if fingerprint in check.fingerprints:
+        check.duplicates += 1
+    elif len(check.fingerprints) < MAX_REMEMBERED_ROWS:
+        check.fingerprints.add(fingerprint)
+
+
+def fingerprint_of(row: ChatRow) -> int:
+    """64 bits of a row's content: equal for rows that train the same, whatever their spelling."""
+    text = json.dumps([row.messages, row.tools], sort_keys=True)
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest())
+
+
+def training_warnings(check: FileCheck, *, has_validation: bool) -> list[str]:
+    """Sentences about training data that can be used but may disappoint."""
+    warnings = _warnings(check)
+    if check.examples < FEW_EXAMPLES:
+        warnings.append(
+            f"{_rows(check.examples)} only: from about {FEW_EXAMPLES} on a model begins to change"
+        )
+    if not has_validation:
+        warnings.append("no validation data: nothing will show whether the model only memorises")
+    return warnings
+
+
+def validation_warnings(check: FileCheck, training: FileCheck) -> list[str]:
+    """Sentences about validation data, seen beside the training data."""
+    warnings = _warnings(check)
+    if overlap := len(check.fingerprints & training.fingerprints):
+        warnings.append(
+            f"{_rows(overlap)} of the validation data also in the training data: "
+            "the validation loss will look better than it is"
+        )
+    return warnings
+
+
+def _warnings(check: FileCheck) -> list[str]:
+    warnings = []
+    if check.duplicates:
+        warnings.append(f"{_rows(check.duplicates)} equal to an earlier one")
+    if check.unread_keys:
+        warnings.append(
+            f"{_rows(check.unread_keys)} with keys that nothing reads, line "
+            f"{check.first_unread_line} first; check their spelling"
+        )
+    if check.tokens and check.tokens.over_limit:
+        warnings.append(
+            f"{_rows(check.tokens.over_limit)} longer than {check.tokens.limit} tokens will be cut; "
+            "raise hyperparameters.maxSequenceLength to keep them whole"
+        )
+    return warnings
+
+
+def _rows(number: int) -> str:
+    return f"{number} row{'' if number == 1 else 's'}"
