@@ -1,0 +1,338 @@
+"""What the hosted service's refusals mean for a job: one table, one sentence each.
+
+Pure: status, code and message in, one of the three kinds of errors out. Knows no client library,
+and never sees a header or a key.
+"""
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+
+from finetune_api.reasons import Reason
+from finetune_operator.core.errors import Ambiguous, OperatorError, Terminal, Transient
+
+MESSAGE_LIMIT = 300
+"""Characters of the service's own words that a sentence of ours may quote."""
+ROLE = "Cognitive Services OpenAI Contributor"
+_LONGEST_WAIT = 3600.0
+_SECRETS = re.compile(r"sk-[\w*-]+|eyJ[\w.-]+|(?<![-\w])[A-Za-z0-9+/_]{32,}=*")
+
+
+class Purpose(StrEnum):
+    """What was asked of the service; the same answer means different things."""
+
+    CREATE = "create"
+    JOB = "job"
+    """About one job that is known to exist."""
+    LIST = "list"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Caller:
+    """Who asks, in words: what was refused and what to do about it."""
+
+    credential: str
+    if_unknown: str
+    if_forbidden: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """One request, as far as sentences name it."""
+
+    purpose: Purpose
+    host: str
+    caller: Caller
+    model: str = ""
+    job_id: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """A refusal as it came: never a header except the seconds of Retry-After."""
+
+    status: int
+    code: str = ""
+    message: str = ""
+    retry_after: float | None = None
+
+
+class Fenced(Transient):
+    """Not sent: too little lease time was left. Known to have had no effect."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            Reason.SUBMITTING,
+            "Too little of the leader's lease was left to create the hosted job: it is tried again"
+            " as soon as the lease is renewed.",
+            retry_after=1.0,
+        )
+
+
+def key_caller(secret: str, key: str) -> Caller:
+    """Requests with the API key of a Secret."""
+    return Caller(
+        credential=f"the API key in Secret `{secret}` (key `{key}`)",
+        if_unknown="Put a valid key of this account into the Secret",
+        if_forbidden="Allow access with keys on the account, or use auth.workloadIdentity",
+    )
+
+
+def identity_caller(service_account: str, client_id: str) -> Caller:
+    """Requests with the federated identity of a ServiceAccount."""
+    return Caller(
+        credential=f"the identity {client_id} of ServiceAccount `{service_account}`",
+        if_unknown=(
+            "Check clientID and tenantID, and that the identity has the role"
+            f" '{ROLE}' on the account (a new assignment takes up to 30 minutes)"
+        ),
+        if_forbidden=(
+            f"Give the identity the role '{ROLE}' on the account"
+            " (a new assignment takes up to 30 minutes)"
+        ),
+    )
+
+
+class _Kind(StrEnum):
+    TERMINAL = "terminal"
+    TRANSIENT = "transient"
+    WAITS_FOR_USER = "waits for the user"
+    UNKNOWN = "may have been carried out"
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """First match wins. `pattern` is searched in code and message."""
+
+    low: int
+    high: int
+    pattern: str
+    kind: _Kind
+    reason: Reason
+    sentence: str
+    wait: float = 30.0
+    purpose: Purpose | None = None
+
+    def fits(self, answer: Answer, purpose: Purpose) -> bool:
+        if not self.low <= answer.status <= self.high or self.purpose not in (None, purpose):
+            return False
+        return bool(re.search(self.pattern, f"{answer.code} {answer.message}", re.IGNORECASE))
+
+
+_T, _W, _U, _R = _Kind.TERMINAL, _Kind.WAITS_FOR_USER, _Kind.UNKNOWN, _Kind.TRANSIENT
+_RULES = (
+    _Rule(
+        404, 404, "", _W, Reason.REMOTE_JOB_NOT_FOUND,
+        "The account at {host} does not know the hosted job {job_id}: it was deleted there, or the"
+        " credentials belong to another account. It is not submitted again.",
+        60, Purpose.JOB,
+    ),
+    _Rule(
+        400, 429, r"quota|limit (was |is )?(reached|exceeded)|maximum number of", _R,
+        Reason.QUOTA_EXCEEDED,
+        "The account at {host} has no free place for another job or file: it is tried again when"
+        " jobs end; delete old jobs and files if none does.",
+        300,
+    ),
+    _Rule(
+        401, 403, r"permission|lacks the required|principal|authorizationfailed", _W,
+        Reason.PERMISSION_DENIED,
+        "{host} does not let {credential} fine-tune. {if_forbidden}.",
+        60,
+    ),
+    _Rule(
+        403, 403, r"network|firewall|public access|private endpoint|ip address", _W,
+        Reason.PERMISSION_DENIED,
+        "The network rules of {host} refuse this cluster. Allow the cluster's outgoing address"
+        " under Networking of the account, or give the cluster a private endpoint.",
+        60,
+    ),
+    _Rule(
+        403, 403, "", _W, Reason.PERMISSION_DENIED,
+        "{host} does not let {credential} fine-tune. {if_forbidden}.",
+        60,
+    ),
+    _Rule(
+        401, 401, "", _W, Reason.AUTHENTICATION_FAILED,
+        "{host} refused {credential}. {if_unknown}.",
+        60,
+    ),
+    _Rule(
+        400, 404, r"does not support fine-?tuning|training ?type", _T, Reason.MODEL_UNAVAILABLE,
+        "The service cannot fine-tune {model} like this: check the model's name, its region and"
+        " spec.azureOpenAI.trainingType (many models train with GlobalStandard only).",
+    ),
+    _Rule(
+        400, 404,
+        r"model_?not_?found|invalid_?model|\bmodel\b.{0,80}(not found|not exist|unknown|invalid)",
+        _T, Reason.MODEL_UNAVAILABLE,
+        "The account at {host} does not offer the model {model}: check spec.model.name and"
+        " spec.azureOpenAI.trainingType.",
+    ),
+    _Rule(
+        400, 409, r"\bfile\b.{0,80}(not processed|pending|being processed)", _R, Reason.SUBMITTING,
+        "The service has not processed the uploaded file yet.",
+        15,
+    ),
+    _Rule(
+        400, 404, r"\bfile\b.{0,80}(not found|not exist)", _T, Reason.DATA_UNAVAILABLE,
+        "An uploaded file is gone from the account at {host}: ask for a retry, which uploads it"
+        " again.",
+    ),
+    _Rule(
+        400, 422, r"jsonl|content_?filter|\brai\b|fewer than|at least 10|examples", _T,
+        Reason.DATA_INVALID,
+        "The service refuses the data: mend it and ask for a retry.",
+    ),
+    _Rule(
+        404, 404, "", _W, Reason.ENDPOINT_UNREACHABLE,
+        "{host} has no fine-tuning API at this address: check spec.azureOpenAI.endpoint and the"
+        " account's region.",
+        60,
+    ),
+    _Rule(
+        408, 409, "", _U, Reason.CONFIRMING_SUBMISSION,
+        "{host} answered with a conflict.",
+    ),
+    _Rule(
+        413, 413, "", _T, Reason.REQUEST_REFUSED,
+        "The service refuses the file as too large: it takes at most 512 MB a file.",
+    ),
+    _Rule(
+        429, 429, "", _R, Reason.RATE_LIMITED,
+        "{host} asks for fewer requests: it is tried again later.",
+        60,
+    ),
+    _Rule(
+        400, 499, "", _T, Reason.REQUEST_REFUSED,
+        "The service refuses the request: change the spec (a new FineTuneJob, if this one has"
+        " started).",
+    ),
+    _Rule(
+        300, 399, "", _T, Reason.ENDPOINT_NOT_ALLOWED,
+        "{host} answered with a redirect, which is not followed: write the account's own address"
+        " into spec.azureOpenAI.endpoint.",
+    ),
+    _Rule(
+        200, 599, "", _U, Reason.SERVICE_UNAVAILABLE,
+        "{host} has a failure of its own (HTTP {status}).",
+    ),
+)  # fmt: skip
+_MAY_EXIST = " Whether the hosted job was created is found out before anything is posted again."
+
+
+def refusal(answer: Answer, call: Call) -> OperatorError:
+    """What a refusal means: the kind of error, the reason and what to do.
+
+    Only a create may end a job for good or be in doubt: about a job that runs already, every
+    refusal is something to wait out.
+    """
+    rule = next(rule for rule in _RULES if rule.fits(answer, call.purpose))
+    sentence = rule.sentence.format(
+        host=call.host,
+        status=answer.status,
+        model=call.model or "the model",
+        job_id=call.job_id,
+        credential=call.caller.credential,
+        if_unknown=call.caller.if_unknown,
+        if_forbidden=call.caller.if_forbidden,
+    )
+    creating = call.purpose is Purpose.CREATE
+    if rule.kind is _Kind.UNKNOWN and creating:
+        message = f"{sentence}{_quoted(answer.message)}{_MAY_EXIST}"
+        return Ambiguous(Reason.CONFIRMING_SUBMISSION, message)
+    message = sentence + _quoted(answer.message)
+    if rule.kind is _Kind.TERMINAL and creating:
+        return Terminal(rule.reason, message)
+    unclear = rule.kind is _Kind.UNKNOWN
+    return Transient(
+        Reason.SERVICE_UNAVAILABLE if unclear else rule.reason,
+        message,
+        retry_after=_wait(answer.retry_after, rule.wait),
+        waits_for_user=rule.kind in (_Kind.WAITS_FOR_USER, _Kind.TERMINAL),
+    )
+
+
+def unreachable(host: str, *, untrusted: bool = False, unknown_host: bool = False) -> Transient:
+    """No connection came about, so nothing was asked."""
+    if untrusted:
+        problem = "has a certificate that is not trusted: have its CA set in the chart (azure.ca)"
+    elif unknown_host:
+        problem = "has no address: check spec.azureOpenAI.endpoint"
+    else:
+        problem = "cannot be reached: it is tried again"
+    return Transient(
+        Reason.ENDPOINT_UNREACHABLE,
+        f"{host} {problem}.",
+        waits_for_user=untrusted or unknown_host,
+    )
+
+
+def no_answer(call: Call) -> OperatorError:
+    """The request went out, and no usable answer came."""
+    message = f"{call.host} gave no answer."
+    if call.purpose is Purpose.CREATE:
+        return Ambiguous(Reason.CONFIRMING_SUBMISSION, message + _MAY_EXIST)
+    return Transient(Reason.SERVICE_UNAVAILABLE, message)
+
+
+def quotable(words: str) -> str:
+    """The service's words without what looks like a key or token, on one line, bounded."""
+    line = _SECRETS.sub("…", " ".join(words.split()))
+    return line if len(line) <= MESSAGE_LIMIT else line[: MESSAGE_LIMIT - 1] + "…"
+
+
+def _quoted(words: str) -> str:
+    said = quotable(words)
+    return f" The service says: {said}" if said else ""
+
+
+def _wait(asked: float | None, otherwise: float) -> float:
+    """At least a second, at most an hour, whatever the service asks for."""
+    return otherwise if asked is None else min(max(asked, 1.0), _LONGEST_WAIT)
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobFailure:
+    """Why a hosted job failed, for conditions and attempts."""
+
+    reason: Reason
+    message: str
+
+
+_FAILURES = (
+    (
+        r"failed rai checks|contentfilter.*training data",
+        Reason.DATA_INVALID,
+        "Before training, the service's safety check refused the training data (nothing is"
+        " charged): take the rows out and create a new job.",
+    ),
+    (
+        r"unable to be deployed|model evaluation identified",
+        Reason.TRAINING_FAILED,
+        "After training, the service's safety evaluation refused the model (nothing is charged):"
+        " review the training data and create a new job.",
+    ),
+    (
+        r"jsonl|fewer than|at least 10",
+        Reason.DATA_INVALID,
+        "The service refused the training data: mend it and create a new job.",
+    ),
+    (
+        r"internal|unavailable|timed? ?out",
+        Reason.TRAINING_FAILED,
+        "The service failed while it trained: ask for a retry.",
+    ),
+    ("", Reason.TRAINING_FAILED, "The hosted job failed."),
+)
+
+
+def job_failure(code: str | None, message: str | None) -> JobFailure:
+    """What `error` of a failed job means; both parts may be absent."""
+    text = f"{code or ''} {message or ''}"
+    reason, sentence = next(
+        (reason, sentence)
+        for pattern, reason, sentence in _FAILURES
+        if re.search(pattern, text, re.IGNORECASE)
+    )
+    return JobFailure(reason=reason, message=sentence + _quoted(message or code or ""))
