@@ -12,7 +12,7 @@ from finetune_api.spec import FineTuneJobSpec
 from finetune_api.status import FineTuneJobStatus
 
 _NOT_STARTED = "oldSelf.?status.startedGeneration.orValue(0) == 0"
-# Conditions by plain selection: behind `.?` the API server no longer knows that the list is bounded,
+# Conditions by plain selection: behind `.?` the API server does not know that the list is bounded,
 # and the estimated cost of `exists` is > 100 times over its budget.
 _PAUSED = """(has(oldSelf.spec.suspend) && oldSelf.spec.suspend
     || oldSelf.?status.phase.orValue('') in ['Suspended', 'Failed']

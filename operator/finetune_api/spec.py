@@ -4,80 +4,13 @@ A field is here only when it works. Knows no status and no cluster.
 """
 
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import ConfigDict, Field, StringConstraints
 
-from finetune_api.schema import ApiModel, Decimal, Name, Sha256, ShortText, cel, validations
-
-
-class SecretRef(ApiModel):
-    """A Secret in the job's namespace whose keys the scheme of the URI fixes (hf: HF_TOKEN)."""
-
-    name: Name
-
-
-class SecretKeyRef(ApiModel):
-    """One key of a Secret in the job's namespace."""
-
-    name: Name
-    key: Annotated[
-        str, StringConstraints(min_length=1, max_length=253, pattern=r"^[-._a-zA-Z0-9]+$")
-    ]
-
-
-class ConfigMapKeyRef(ApiModel):
-    """One key of a ConfigMap in the job's namespace."""
-
-    name: Name
-    key: Annotated[
-        str, StringConstraints(min_length=1, max_length=253, pattern=r"^[-._a-zA-Z0-9]+$")
-    ]
-
-
-MODEL_URI = r"^(hf://[A-Za-z0-9][-A-Za-z0-9._]*/[A-Za-z0-9][-A-Za-z0-9._]*|pvc://[a-z0-9][-a-z0-9.]*(/[-A-Za-z0-9._/]*)?)$"
-DATA_URI = (
-    r"^(hf://datasets/[A-Za-z0-9][-A-Za-z0-9._]*/[A-Za-z0-9][-A-Za-z0-9._]*/[-A-Za-z0-9._/]+"
-    r"|pvc://[a-z0-9][-a-z0-9.]*/[-A-Za-z0-9._/]+|https://[^\s]+)$"
-)
-
-
-class Model(ApiModel):
-    """The model to start from: a name that the service knows, or the place of its files."""
-
-    model_config = ConfigDict(
-        json_schema_extra=validations(
-            cel(
-                "has(self.name) != has(self.uri)",
-                "exactly one of `name` (hosted) and `uri` (in the cluster) must be set",
-            ),
-            cel(
-                "!has(self.revision) || (has(self.uri) && self.uri.startsWith('hf://'))",
-                "`revision` goes with an hf:// `uri` only",
-            ),
-            cel(
-                "!has(self.secretRef) || (has(self.uri) && self.uri.startsWith('hf://'))",
-                "`secretRef` goes with an hf:// `uri` only",
-            ),
-        )
-    )
-
-    name: (
-        Annotated[
-            str,
-            StringConstraints(
-                min_length=1, max_length=253, pattern=r"^[A-Za-z0-9][-A-Za-z0-9._:]*$"
-            ),
-        ]
-        | None
-    ) = None
-    """Hosted: a base model or an earlier fine-tuned one, such as gpt-4.1-mini-2025-04-14."""
-    uri: Annotated[str, StringConstraints(max_length=1024, pattern=MODEL_URI)] | None = None
-    """In the cluster: hf://ORGANISATION/NAME or pvc://CLAIM/PATH with the model's files."""
-    revision: ShortText | None = None
-    """hf:// only: a branch, tag or commit. Absent: main."""
-    secret_ref: SecretRef | None = None
-    """hf:// only: a Secret with the key HF_TOKEN."""
+from finetune_api.backends import AzureOpenAI, Kubernetes
+from finetune_api.schema import ApiModel, Decimal, Name, cel, validations
+from finetune_api.sources import Data, Model
 
 
 class MethodType(StrEnum):
@@ -151,6 +84,16 @@ class TargetModules(StrEnum):
 class ParameterEfficient(ApiModel):
     """Adapters, or every weight."""
 
+    model_config = ConfigDict(
+        json_schema_extra=validations(
+            cel(
+                """self.type == 'LoRA' || (!has(self.rank) && !has(self.alpha)
+                && !has(self.dropout) && !has(self.targetModules))""",
+                "`rank`, `alpha`, `dropout` and `targetModules` go with `type: LoRA` only",
+            ),
+        )
+    )
+
     type: PeftType = PeftType.LORA
     rank: Annotated[int, Field(ge=1, le=1024)] | None = None
     """Absent: 16."""
@@ -162,179 +105,27 @@ class ParameterEfficient(ApiModel):
     """Absent: AllLinear."""
 
 
-class DataSource(ApiModel):
-    """One JSON Lines file: a key of a ConfigMap, or a URI."""
-
-    model_config = ConfigDict(
-        json_schema_extra=validations(
-            cel(
-                "has(self.configMap) != has(self.uri)",
-                "exactly one of `configMap` and `uri` must be set",
-            ),
-            cel(
-                "!has(self.revision) || (has(self.uri) && self.uri.startsWith('hf://'))",
-                "`revision` goes with an hf:// `uri` only",
-            ),
-            cel(
-                "!has(self.secretRef) || (has(self.uri) && self.uri.startsWith('hf://'))",
-                "`secretRef` goes with an hf:// `uri` only",
-            ),
-        )
-    )
-
-    config_map: ConfigMapKeyRef | None = None
-    uri: Annotated[str, StringConstraints(max_length=2048, pattern=DATA_URI)] | None = None
-    """pvc://CLAIM/PATH, https://…, or hf://datasets/ORGANISATION/NAME/PATH."""
-    revision: ShortText | None = None
-    """hf:// only: a branch, tag or commit. Absent: main."""
-    sha256: Sha256 | None = None
-    """Refuse the file unless its content has this digest."""
-    secret_ref: SecretRef | None = None
-    """hf:// only: a Secret with the key HF_TOKEN."""
-
-
-class Data(ApiModel):
-    """The rows to learn from and, better with, the rows to check against."""
-
-    training: DataSource
-    validation: DataSource | None = None
-
-
-class TrainingType(StrEnum):
-    """Where and how the service trains."""
-
-    STANDARD = "Standard"
-    GLOBAL_STANDARD = "GlobalStandard"
-    DEVELOPER = "Developer"
-
-
-class WorkloadIdentity(ApiModel):
-    """A ServiceAccount of the job's namespace that is federated with an Entra identity."""
-
-    service_account_name: Name
-    client_id: Annotated[
-        str, Field(alias="clientID"), StringConstraints(min_length=1, max_length=64)
-    ]
-    tenant_id: Annotated[
-        str, Field(alias="tenantID"), StringConstraints(min_length=1, max_length=64)
-    ]
-
-
-class AzureAuth(ApiModel):
-    """How to prove who is asking."""
-
-    model_config = ConfigDict(
-        json_schema_extra=validations(
-            cel(
-                "has(self.workloadIdentity) != has(self.apiKeySecretRef)",
-                "exactly one of `workloadIdentity` and `apiKeySecretRef` must be set",
-            ),
-        )
-    )
-
-    workload_identity: WorkloadIdentity | None = None
-    api_key_secret_ref: SecretKeyRef | None = None
-
-
-class AzureOpenAI(ApiModel):
-    """The hosted backend."""
-
-    endpoint: Annotated[
-        str, StringConstraints(min_length=9, max_length=512, pattern=r"^https://[^\s?#@]+$")
-    ]
-    """The account's address, such as https://my-account.openai.azure.com."""
-    training_type: TrainingType | None = None
-    """Absent: the service decides (Standard)."""
-    suffix: (
-        Annotated[str, StringConstraints(min_length=1, max_length=18, pattern=r"^[A-Za-z0-9_-]+$")]
-        | None
-    ) = None
-    """Becomes part of the model's name; the operator's marker follows it."""
-    auth: AzureAuth
-
-
-Quantity = Annotated[
-    str,
-    StringConstraints(max_length=32, pattern=r"^[0-9]+(\.[0-9]+)?([numkKMGTPE]i?|[eE][0-9]+)?$"),
-]
-Resources = Annotated[
-    dict[str, int | Quantity],
-    Field(
-        max_length=16,
-        json_schema_extra={"additionalProperties": {"x-kubernetes-int-or-string": True}},
-    ),
-]
-
-
-class ResourceRequirements(ApiModel):
-    """Requests and limits of the training container."""
-
-    requests: Resources | None = None
-    limits: Resources | None = None
-
-
-class EnvVar(ApiModel):
-    """A plain environment variable; secrets do not belong here."""
-
-    name: Annotated[
-        str, StringConstraints(min_length=1, max_length=256, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
-    ]
-    value: Annotated[str, StringConstraints(max_length=4096)] = ""
-
-
-Labels = Annotated[
-    dict[str, Annotated[str, StringConstraints(max_length=1024)]], Field(max_length=64)
-]
-OpenObject = Annotated[
-    dict[str, Any],
-    Field(max_length=64, json_schema_extra={"x-kubernetes-preserve-unknown-fields": True}),
-]
-
-
-class PodTemplate(ApiModel):
-    """What may be said about the training pod: a closed list, so that it stays restricted."""
-
-    labels: Labels | None = None
-    annotations: Labels | None = None
-    node_selector: Labels | None = None
-    tolerations: Annotated[list[OpenObject], Field(max_length=32)] | None = None
-    affinity: OpenObject | None = None
-    topology_spread_constraints: Annotated[list[OpenObject], Field(max_length=16)] | None = None
-    priority_class_name: Name | None = None
-    runtime_class_name: Name | None = None
-    scheduler_name: Name | None = None
-    image_pull_secrets: Annotated[list[SecretRef], Field(max_length=8)] | None = None
-    env: Annotated[list[EnvVar], Field(max_length=64)] | None = None
-
-
-class Kubernetes(ApiModel):
-    """The in-cluster backend."""
-
-    image: Annotated[str, StringConstraints(min_length=1, max_length=512)] | None = None
-    """Absent: the chart's trainer image."""
-    resources: ResourceRequirements | None = None
-    pod_template: PodTemplate | None = None
-    queue_name: Name | None = None
-    """A Kueue LocalQueue: becomes the label of the child Job, which is created suspended."""
-
-
 class Checkpoints(ApiModel):
     """When to save, and how many complete checkpoints to keep."""
 
     every_seconds: Annotated[int, Field(ge=1, le=86_400)] = 300
+    """Seconds between two checkpoints."""
     keep: Annotated[int, Field(ge=1, le=100)] = 2
+    """Complete checkpoints that are kept; older ones are removed."""
 
 
 class OutputVolume(ApiModel):
     """A PVC of the job's namespace and a path in it."""
 
     claim_name: Name
+    """The name of the PersistentVolumeClaim."""
     path: Annotated[
         str,
         StringConstraints(
             min_length=1, max_length=512, pattern=r"^[A-Za-z0-9._-][-A-Za-z0-9._/]*$"
         ),
     ]
+    """A folder in it, made if need be."""
 
 
 class Output(ApiModel):
@@ -347,6 +138,7 @@ class RetryPolicy(ApiModel):
     """Retries after failures of the infrastructure; bad data and bad settings are never retried."""
 
     max_retries: Annotated[int, Field(ge=0, le=10)] = 3
+    """New attempts after the first."""
 
 
 class DeletePolicy(StrEnum):
@@ -389,6 +181,10 @@ HOSTED_ONLY = [
         "`checkpoints` is for `kubernetes` jobs: the hosted service keeps one per epoch",
     ),
     cel(
+        "!has(self.azureOpenAI) || self.?deletionPolicy.model.orValue('Keep') == 'Keep'",
+        "`deletionPolicy.model: Delete` is for `kubernetes` jobs: a hosted model is kept",
+    ),
+    cel(
         "!has(self.azureOpenAI) || !has(self.retryPolicy)",
         "`retryPolicy` is for `kubernetes` jobs: a hosted job is submitted once",
     ),
@@ -425,6 +221,10 @@ class FineTuneJobSpec(ApiModel):
                 "!has(self.kubernetes) || has(self.model.uri)",
                 "a job in the cluster takes `model.uri`, not `model.name`",
             ),
+            cel(
+                "!has(self.kubernetes) || self.?deletionPolicy.job.orValue('Cancel') == 'Cancel'",
+                "`deletionPolicy.job: Keep` is for `azureOpenAI` jobs: pods go with their job",
+            ),
             *HOSTED_ONLY,
         )
     )
@@ -435,6 +235,7 @@ class FineTuneJobSpec(ApiModel):
     parameter_efficient: ParameterEfficient | None = None
     """In the cluster. Absent: LoRA."""
     seed: Annotated[int, Field(ge=0, le=2_147_483_647)] | None = None
+    """Makes a run repeatable. Absent: the backend chooses."""
     data: Data
     azure_open_ai: AzureOpenAI | None = Field(default=None, alias="azureOpenAI")
     kubernetes: Kubernetes | None = None

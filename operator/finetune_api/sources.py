@@ -1,0 +1,122 @@
+"""Where models and data come from, and the objects of the namespace that a spec refers to.
+
+Knows no backend and no method.
+"""
+
+from typing import Annotated
+
+from pydantic import ConfigDict, StringConstraints
+
+from finetune_api.schema import ApiModel, Name, Sha256, ShortText, cel, validations
+
+
+class SecretRef(ApiModel):
+    """A Secret in the job's namespace whose keys the scheme of the URI fixes (hf: HF_TOKEN)."""
+
+    name: Name
+    """The name of the Secret."""
+
+
+class SecretKeyRef(ApiModel):
+    """One key of a Secret in the job's namespace."""
+
+    name: Name
+    """The name of the Secret."""
+    key: Annotated[
+        str, StringConstraints(min_length=1, max_length=253, pattern=r"^[-._a-zA-Z0-9]+$")
+    ]
+    """The key in it."""
+
+
+class ConfigMapKeyRef(ApiModel):
+    """One key of a ConfigMap in the job's namespace."""
+
+    name: Name
+    """The name of the ConfigMap."""
+    key: Annotated[
+        str, StringConstraints(min_length=1, max_length=253, pattern=r"^[-._a-zA-Z0-9]+$")
+    ]
+    """The key in it."""
+
+
+MODEL_URI = r"^(hf://[A-Za-z0-9][-A-Za-z0-9._]*/[A-Za-z0-9][-A-Za-z0-9._]*|pvc://[a-z0-9][-a-z0-9.]*(/[-A-Za-z0-9._/]*)?)$"
+DATA_URI = (
+    r"^(hf://datasets/[A-Za-z0-9][-A-Za-z0-9._]*/[A-Za-z0-9][-A-Za-z0-9._]*/[-A-Za-z0-9._/]+"
+    r"|pvc://[a-z0-9][-a-z0-9.]*/[-A-Za-z0-9._/]+|https://[^\s]+)$"
+)
+
+
+class Model(ApiModel):
+    """The model to start from: a name that the service knows, or the place of its files."""
+
+    model_config = ConfigDict(
+        json_schema_extra=validations(
+            cel(
+                "has(self.name) != has(self.uri)",
+                "exactly one of `name` (hosted) and `uri` (in the cluster) must be set",
+            ),
+            cel(
+                "!has(self.revision) || (has(self.uri) && self.uri.startsWith('hf://'))",
+                "`revision` goes with an hf:// `uri` only",
+            ),
+            cel(
+                "!has(self.secretRef) || (has(self.uri) && self.uri.startsWith('hf://'))",
+                "`secretRef` goes with an hf:// `uri` only",
+            ),
+        )
+    )
+
+    name: (
+        Annotated[
+            str,
+            StringConstraints(
+                min_length=1, max_length=253, pattern=r"^[A-Za-z0-9][-A-Za-z0-9._:]*$"
+            ),
+        ]
+        | None
+    ) = None
+    """Hosted: a base model or an earlier fine-tuned one, such as gpt-4.1-mini-2025-04-14."""
+    uri: Annotated[str, StringConstraints(max_length=1024, pattern=MODEL_URI)] | None = None
+    """In the cluster: hf://ORGANISATION/NAME or pvc://CLAIM/PATH with the model's files."""
+    revision: ShortText | None = None
+    """hf:// only: a branch, tag or commit. Absent: main."""
+    secret_ref: SecretRef | None = None
+    """hf:// only: a Secret with the key HF_TOKEN."""
+
+
+class DataSource(ApiModel):
+    """One JSON Lines file: a key of a ConfigMap, or a URI."""
+
+    model_config = ConfigDict(
+        json_schema_extra=validations(
+            cel(
+                "has(self.configMap) != has(self.uri)",
+                "exactly one of `configMap` and `uri` must be set",
+            ),
+            cel(
+                "!has(self.revision) || (has(self.uri) && self.uri.startsWith('hf://'))",
+                "`revision` goes with an hf:// `uri` only",
+            ),
+            cel(
+                "!has(self.secretRef) || (has(self.uri) && self.uri.startsWith('hf://'))",
+                "`secretRef` goes with an hf:// `uri` only",
+            ),
+        )
+    )
+
+    config_map: ConfigMapKeyRef | None = None
+    uri: Annotated[str, StringConstraints(max_length=2048, pattern=DATA_URI)] | None = None
+    """pvc://CLAIM/PATH, https://…, or hf://datasets/ORGANISATION/NAME/PATH."""
+    revision: ShortText | None = None
+    """hf:// only: a branch, tag or commit. Absent: main."""
+    sha256: Sha256 | None = None
+    """Refuse the file unless its content has this digest."""
+    secret_ref: SecretRef | None = None
+    """hf:// only: a Secret with the key HF_TOKEN."""
+
+
+class Data(ApiModel):
+    """The rows to learn from and, better with, the rows to check against."""
+
+    training: DataSource
+    validation: DataSource | None = None
