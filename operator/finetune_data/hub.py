@@ -20,6 +20,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from huggingface_hub.utils import disable_progress_bars, logging
 
 from finetune_api.pods import HubSource
 from finetune_data.problems import SourceError
@@ -75,6 +76,7 @@ def download_model(source: HubSource, directory: Path, patterns: Sequence[str]) 
             revision=source.revision,
             local_dir=directory,
             allow_patterns=list(patterns),
+            cache_dir=directory / ".cache",
             etag_timeout=METADATA_TIMEOUT_SECONDS,
             endpoint=os.environ.get("HF_ENDPOINT"),
         )
@@ -84,6 +86,8 @@ def download_model(source: HubSource, directory: Path, patterns: Sequence[str]) 
 @contextmanager
 def _explained(source: HubSource) -> Iterator[None]:
     """Turns the client's errors into sentences; its own name addresses and suggest commands."""
+    disable_progress_bars()  # the pods' logs are JSON lines
+    logging.set_verbosity_error()
     try:
         yield
     except (LocalEntryNotFoundError, OfflineModeIsEnabled, httpx2.TransportError) as error:
@@ -108,19 +112,23 @@ def _unreachable(source: HubSource, error: Exception) -> SourceError:
 
 def _refused(source: HubSource, error: HfHubHTTPError) -> SourceError:
     status = error.response.status_code
-    token = "the token in HF_TOKEN" if os.environ.get("HF_TOKEN") else "a Secret with HF_TOKEN"
     name = _name(source)
+    token = (
+        "check that HF_TOKEN belongs to an account with access"
+        if os.environ.get("HF_TOKEN")
+        else "name a Secret with HF_TOKEN in `secretRef`"
+    )
     match error:
         case GatedRepoError():
-            message = f"{name} is gated; accept its terms on the hub and give {token} access"
+            message = f"{name} is gated; accept its terms on the hub and {token}"
         case RepositoryNotFoundError():
-            message = f"{name} does not exist or is private; check the name, or give {token} access"
+            message = f"{name} does not exist or is private; check the name or {token}"
         case RevisionNotFoundError():
             message = f"{name} has no revision {source.revision}; name a branch, tag or commit"
         case EntryNotFoundError():
             message = _no_file(source)
         case _ if status in (401, 403):
-            message = f"the hub refused access to {name} ({status}); check {token}"
+            message = f"the hub refused access to {name} ({status}); {token}"
         case _:
             later = status in _LATER or status >= 500
             return SourceError(f"the hub answered {status} for {name}", later)

@@ -145,7 +145,7 @@ def _warnings(check: FileCheck) -> list[str]:
         )
     if check.tokens and check.tokens.over_limit:
         warnings.append(
-            f"{_rows(check.tokens.over_limit)} longer than {check.tokens.limit} tokens will be cut; "
+            f"{_rows(check.tokens.over_limit)} longer than {check.tokens.limit} tokens are cut; "
             "raise hyperparameters.maxSequenceLength to keep them whole"
         )
     return warnings
