@@ -1,0 +1,107 @@
+"""Lists and watches one kind of labelled objects, and keeps the store equal to what is there.
+
+Replace semantics: what vanished while no watch was open is dropped at the next list. It must not
+know what the objects mean.
+"""
+
+import asyncio
+import logging
+import random
+import time
+
+from finetune_operator.adapters.api import Api
+from finetune_operator.adapters.queue import back_off
+from finetune_operator.adapters.refusals import Expired, Json
+from finetune_operator.adapters.resources import Resource
+from finetune_operator.adapters.store import Store, key_of
+from finetune_operator.core.errors import OperatorError
+
+logger = logging.getLogger(__name__)
+
+_WATCH_SECONDS = 300
+_SILENCE_SECONDS = 90.0
+"""The API server sends a bookmark every minute: a stream that is silent for longer is dead."""
+
+
+class Informer:
+    """One resource in one namespace (None: the cluster), selected by `labels`."""
+
+    def __init__(
+        self,
+        api: Api,
+        store: Store,
+        resource: Resource,
+        *,
+        namespace: str | None,
+        labels: str,
+        relist_seconds: float,
+    ) -> None:
+        self._api = api
+        self._store = store
+        self._resource = resource
+        self._namespace = namespace
+        self._labels = labels
+        self._relist_seconds = relist_seconds
+        self._version = 0
+        self._synced = asyncio.Event()
+        self._heard_at = time.monotonic()
+
+    @property
+    def name(self) -> str:
+        """What is watched, for metrics: without the namespace, which has no bound."""
+        return self._resource.plural
+
+    def age(self) -> float:
+        """Seconds since the last list, event or bookmark."""
+        return time.monotonic() - self._heard_at
+
+    async def wait_synced(self) -> None:
+        """Wait for the first complete list."""
+        await self._synced.wait()
+
+    async def run(self) -> None:
+        """List and watch for ever; failures are logged once and retried with back-off."""
+        failures = 0
+        while True:
+            try:
+                await self._list()
+                failures = 0
+                await self._watch_until_relist()
+            except Expired:
+                logger.debug("Watch of %s expired; listing again", self._resource.plural)
+            except OperatorError as e:
+                failures += 1
+                if failures == 1:
+                    logger.warning("Watch of %s interrupted: %s", self._resource.plural, e)
+                await asyncio.sleep(min(back_off(failures, first=0.5, jitter=random.random()), 30))
+
+    async def _list(self) -> None:
+        listing = await self._api.list_all(self._resource, self._namespace, labels=self._labels)
+        self._store.replace_children(
+            self._resource, self._namespace, listing.items, listing.version
+        )
+        self._version = listing.version
+        self._heard_at = time.monotonic()
+        self._synced.set()
+
+    async def _watch_until_relist(self) -> None:
+        relist_at = time.monotonic() + self._relist_seconds * (1 + random.random() / 10)
+        while (left := relist_at - time.monotonic()) > 0:
+            events = self._api.watch(
+                self._resource,
+                self._namespace,
+                labels=self._labels,
+                version=self._version,
+                seconds=max(1, round(min(left, _WATCH_SECONDS))),
+                silence=_SILENCE_SECONDS,
+            )
+            async for event in events:
+                self._heard_at = time.monotonic()
+                self._take(event["type"], event["object"])
+
+    def _take(self, kind: str, obj: Json) -> None:
+        self._version = int(obj["metadata"]["resourceVersion"])
+        if kind == "DELETED":
+            self._store.drop_child(self._resource, key_of(obj))
+        elif kind != "BOOKMARK":
+            self._store.put_child(self._resource, obj)

@@ -1,0 +1,191 @@
+"""What the API server last said, by key: FineTuneJobs, their child Jobs and pods, their progress.
+
+The newest resourceVersion wins, whoever brings it: a watch, a list or the answer to an own write.
+It must not know who feeds it (kopf or an informer), nor what anybody does with the objects.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+from finetune_api.constants import LABEL_JOB_UID
+from finetune_operator.adapters.resources import JOBS, PODS, Resource
+from finetune_operator.core.observed import ReportedProgress
+
+Json = dict[str, Any]
+
+_REMEMBERED_DELETIONS = 10_000
+_LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+
+
+class Key(NamedTuple):
+    """A FineTuneJob's place in the cluster."""
+
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+def key_of(obj: Json) -> Key:
+    """The place of any namespaced object."""
+    return Key(obj["metadata"]["namespace"], obj["metadata"]["name"])
+
+
+def version_of(obj: Json) -> int:
+    """The resourceVersion as a number: the API server's storage counts upwards."""
+    return int(obj["metadata"]["resourceVersion"])
+
+
+def trimmed(obj: Json) -> Json:
+    """The object without what nobody here reads, and which is half of its memory."""
+    metadata = {k: v for k, v in obj["metadata"].items() if k != "managedFields"}
+    if _LAST_APPLIED in metadata.get("annotations", ()):
+        metadata["annotations"] = {
+            k: v for k, v in metadata["annotations"].items() if k != _LAST_APPLIED
+        }
+    return {**obj, "metadata": metadata}
+
+
+class Store:
+    """Everything known of the cluster, in memory; `wake` is called with each key that changed."""
+
+    def __init__(self, wake: Callable[[Key], None]) -> None:
+        self._wake = wake
+        self._jobs: dict[Key, Json] = {}
+        self._keys: dict[str, Key] = {}  # by uid of the FineTuneJob
+        self._children: dict[Resource, dict[Key, Json]] = {JOBS: {}, PODS: {}}
+        self._owned: dict[Resource, dict[str, set[Key]]] = {JOBS: {}, PODS: {}}
+        self._progress: dict[str, ReportedProgress] = {}
+        self._deleted: OrderedDict[str, None] = OrderedDict()
+
+    # FineTuneJobs
+
+    def job(self, key: Key) -> Json | None:
+        """The newest known state of a FineTuneJob."""
+        return self._jobs.get(key)
+
+    def jobs(self) -> Iterable[Json]:
+        """All FineTuneJobs."""
+        return self._jobs.values()
+
+    def keys(self) -> list[Key]:
+        """All keys, as a list that survives changes."""
+        return list(self._jobs)
+
+    def key_by_uid(self, uid: str) -> Key | None:
+        """The key of a FineTuneJob that exists."""
+        return self._keys.get(uid)
+
+    def put_job(self, obj: Json, *, wake: bool = True) -> bool:
+        """Take over a newer state; False: what is known is as new. Own writes need no waking."""
+        key, uid = key_of(obj), obj["metadata"]["uid"]
+        known = self._jobs.get(key)
+        if uid in self._deleted or (known is not None and version_of(known) >= version_of(obj)):
+            return False
+        if known is not None and known["metadata"]["uid"] != uid:
+            self._bury(known)
+        self._jobs[key] = trimmed(obj)
+        self._keys[uid] = key
+        if wake:
+            self._wake(key)
+        return True
+
+    def drop_job(self, key: Key, uid: str | None = None) -> None:
+        """Forget a FineTuneJob that is gone; with `uid` only if it is still that one."""
+        known = self._jobs.get(key)
+        if known is None or (uid is not None and known["metadata"]["uid"] != uid):
+            return
+        del self._jobs[key]
+        self._bury(known)
+        self._wake(key)
+
+    def _bury(self, obj: Json) -> None:
+        """Remember the uid, so that a late answer does not bring the object back."""
+        uid = obj["metadata"]["uid"]
+        self._keys.pop(uid, None)
+        self._progress.pop(uid, None)
+        self._deleted[uid] = None
+        if len(self._deleted) > _REMEMBERED_DELETIONS:
+            self._deleted.popitem(last=False)
+
+    # Children
+
+    def child_jobs(self, uid: str) -> list[Json]:
+        """The batch/v1 Jobs of the FineTuneJob with this uid."""
+        return self._children_of(JOBS, uid)
+
+    def child_pods(self, uid: str) -> list[Json]:
+        """The pods of the FineTuneJob with this uid."""
+        return self._children_of(PODS, uid)
+
+    def child(self, resource: Resource, key: Key) -> Json | None:
+        """One child by its own place."""
+        return self._children[resource].get(key)
+
+    def _children_of(self, resource: Resource, uid: str) -> list[Json]:
+        children = self._children[resource]
+        return [children[key] for key in sorted(self._owned[resource].get(uid, ()))]
+
+    def put_child(self, resource: Resource, obj: Json, *, wake: bool = True) -> bool:
+        """Take over a newer state of a labelled Job or pod; False: nothing new."""
+        key, uid = key_of(obj), obj["metadata"]["uid"]
+        known = self._children[resource].get(key)
+        if uid in self._deleted or (known is not None and version_of(known) >= version_of(obj)):
+            return False
+        if known is not None and known["metadata"]["uid"] != uid:
+            self.drop_child(resource, key)
+        self._children[resource][key] = trimmed(obj)
+        owner = _owner_uid(obj)
+        self._owned[resource].setdefault(owner, set()).add(key)
+        if wake:
+            self._wake_owner(owner)
+        return True
+
+    def drop_child(self, resource: Resource, key: Key) -> None:
+        """Forget a child that is gone."""
+        known = self._children[resource].pop(key, None)
+        if known is None:
+            return
+        self._bury(known)
+        owner = _owner_uid(known)
+        owned = self._owned[resource][owner]
+        owned.discard(key)
+        if not owned:
+            del self._owned[resource][owner]
+        self._wake_owner(owner)
+
+    def replace_children(
+        self, resource: Resource, namespace: str | None, objects: Iterable[Json], version: int
+    ) -> None:
+        """Take over a complete list: what it lacks is gone, unless it is newer than the list."""
+        seen = set()
+        for obj in objects:
+            seen.add(key_of(obj))
+            self.put_child(resource, obj)
+        for key, known in list(self._children[resource].items()):
+            within = namespace is None or key.namespace == namespace
+            if within and key not in seen and version_of(known) <= version:
+                self.drop_child(resource, key)
+
+    def _wake_owner(self, uid: str) -> None:
+        key = self._keys.get(uid)
+        if key is not None:
+            self._wake(key)
+
+    # Progress
+
+    def progress(self, uid: str) -> ReportedProgress | None:
+        """The newest report of a pod of the FineTuneJob with this uid."""
+        return self._progress.get(uid)
+
+    def put_progress(self, uid: str, report: ReportedProgress) -> None:
+        """Keep the newest report; whoever receives it decides when to wake the key."""
+        if uid in self._keys:
+            self._progress[uid] = report
+
+
+def _owner_uid(obj: Json) -> str:
+    labels: dict[str, str] = obj["metadata"].get("labels", {})
+    return labels.get(LABEL_JOB_UID, "")
