@@ -1,6 +1,6 @@
 module finetune.dev/hack/kwok
 
-go 1.25.0
+go 1.26.0
 
 tool sigs.k8s.io/kwok/cmd/kwok
 

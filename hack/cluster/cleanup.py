@@ -1,0 +1,69 @@
+"""Undoes what the running cluster did to the machine: containers, mounts, network.
+
+Only what lies in the cluster's own folders and namespaces is touched.
+"""
+
+import json
+import subprocess
+from pathlib import Path
+
+from cluster import network
+from cluster.node import containerd
+from cluster.processes import Processes
+from cluster.settings import cache_folder
+
+_NAMESPACE_FOLDER = Path("/var/run/netns")
+_LOG_LINKS = Path("/var/log/containers")
+
+
+def remove_everything(folder: Path, processes: Processes) -> None:
+    """End all programs and pods of the run folder `folder`; leave its plain files."""
+    runtime = "containerd"
+    # First those that would start containers anew.
+    others = [name for name in processes.names() if name != runtime]
+    processes.stop(others)
+    if runtime in processes.names():
+        _remove_containers(folder, processes)
+        processes.stop([runtime])
+    for mount in _mounts_below(folder) + _mounts_below(cache_folder()):
+        subprocess.run(["umount", "--lazy", mount], check=True)
+    network.take_down(folder)
+    for link in _LOG_LINKS.glob("*.log"):
+        if link.is_symlink() and link.readlink().is_relative_to(folder):
+            link.unlink()
+
+
+def _remove_containers(folder: Path, processes: Processes) -> None:
+    processes.ensure(containerd(folder))  # after a reboot it runs no more
+    socket = folder / "containerd.sock"
+    processes.wait("containerd", socket.exists, timeout_s=20)
+    namespaces = set()
+    for container in _ctr(socket, "containers", "list", "--quiet").split():
+        namespaces |= _network_namespaces(_ctr(socket, "containers", "info", container))
+    for task in _ctr(socket, "tasks", "list", "--quiet").split():
+        _ctr(socket, "tasks", "delete", "--force", task)
+    for container in _ctr(socket, "containers", "list", "--quiet").split():
+        _ctr(socket, "containers", "delete", container)
+    for name in namespaces:
+        subprocess.run(["ip", "netns", "delete", name], check=False, capture_output=True)
+
+
+def _network_namespaces(info: str) -> set[str]:
+    """The named network namespaces of a container, as `ctr containers info` tells them."""
+    paths = (
+        Path(namespace.get("path", ""))
+        for namespace in json.loads(info)["Spec"]["linux"]["namespaces"]
+    )
+    return {path.name for path in paths if path.parent == _NAMESPACE_FOLDER}
+
+
+def _ctr(socket: Path, *arguments: str) -> str:
+    command = ["ctr", f"--address={socket}", "--namespace=k8s.io", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def _mounts_below(folder: Path) -> list[str]:
+    """Mount points below `folder`, the innermost first."""
+    mounts = Path("/proc/self/mounts").read_text().splitlines()
+    points = [line.split()[1] for line in mounts]
+    return sorted((p for p in points if Path(p).is_relative_to(folder)), key=len, reverse=True)
