@@ -10,7 +10,6 @@ from enum import StrEnum
 
 from finetune_api.job import FineTuneJob
 from finetune_api.pods import TrainerStatus
-from finetune_operator.core.errors import OperatorError
 
 
 class ChildState(StrEnum):
@@ -171,7 +170,9 @@ class Observed:
     progress: ReportedProgress | None = None
     remote: Remote | None = None
     submission: SubmissionFacts | None = None
-    error: OperatorError | None = None
-    """What went wrong with the last action, for the status."""
-    error_since: datetime | None = None
-    """Since when this kind of error lasts."""
+    confirmed_absent: bool = False
+    """The API server itself said that the current attempt's Job is not there."""
+    cancel_sent: bool = False
+    """The service has accepted the request to cancel."""
+    exported: bool = False
+    """The result's ConfigMap is written."""

@@ -1,0 +1,60 @@
+"""Attempts: when one begins, what is noted of it, how it ended; the list in status stays short.
+
+Pure; the same for both backends.
+"""
+
+from datetime import datetime
+
+from finetune_api.job import FineTuneJob
+from finetune_api.reasons import Phase, Reason
+from finetune_api.status import MAX_ATTEMPTS_SHOWN, Attempt, FineTuneJobStatus
+from finetune_operator.core import conditions
+from finetune_operator.core.conditions import timestamp
+
+
+def is_over(status: FineTuneJobStatus) -> bool:
+    """Whether no attempt is under way."""
+    return not status.attempts or status.attempts[-1].end_time is not None
+
+
+def begin(job: FineTuneJob, now: datetime, **backend: object) -> FineTuneJobStatus:
+    """Status with the next attempt; what is frozen from here on is the generation that was read."""
+    status = job.status
+    number = (status.attempt or 0) + 1
+    shown = [*(status.attempts or []), Attempt(number=number, start_time=timestamp(now))]
+    begun = status.model_copy(
+        update={
+            "started_generation": job.metadata.generation,
+            "start_time": status.start_time or timestamp(now),
+            "attempt": number,
+            "attempts": shown[-MAX_ATTEMPTS_SHOWN:],
+            **backend,
+        }
+    )
+    summary = conditions.working(Phase.PENDING, Reason.STARTING, f"Starting attempt {number}")
+    return conditions.summarise(begun, summary, generation=job.metadata.generation, now=now)
+
+
+def note(status: FineTuneJobStatus, *, step: int | None, node: str | None) -> FineTuneJobStatus:
+    """Status with the step and the node of the current attempt, where they are known."""
+    if not status.attempts:
+        return status
+    known = {key: value for key, value in (("step", step), ("node", node)) if value is not None}
+    last = status.attempts[-1].model_copy(update=known)
+    return status.model_copy(update={"attempts": [*status.attempts[:-1], last]})
+
+
+def end(
+    status: FineTuneJobStatus, now: datetime, reason: Reason, message: str
+) -> FineTuneJobStatus:
+    """Status with the current attempt ended; an attempt that is over stays as it is."""
+    if is_over(status) or not status.attempts:
+        return status
+    last = status.attempts[-1].model_copy(
+        update={
+            "end_time": timestamp(now),
+            "reason": reason,
+            "message": conditions.bounded(message) or None,
+        }
+    )
+    return status.model_copy(update={"attempts": [*status.attempts[:-1], last]})

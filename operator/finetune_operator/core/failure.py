@@ -1,0 +1,70 @@
+"""What an attempt's end means: retry, or over; one table over exit codes.
+
+Pure: the last pod and its last words in, a verdict out.
+"""
+
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+from finetune_api.pods import TrainerReport
+from finetune_api.reasons import ExitCode, Reason
+from finetune_operator.core.observed import ChildJob, ChildPod
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """Why an attempt ended, and whether another may help."""
+
+    reason: Reason
+    message: str
+    retry: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Row:
+    reason: Reason
+    message: str
+    retry: bool
+
+
+_TABLE: dict[int, _Row] = {
+    ExitCode.BAD_DATA: _Row(reason=Reason.DATA_INVALID, message="The data cannot be used: correct it", retry=False),
+    ExitCode.UNAVAILABLE: _Row(reason=Reason.DATA_UNAVAILABLE, message="The model or the data could not be read", retry=True),
+    ExitCode.INTERNAL: _Row(reason=Reason.TRAINING_FAILED, message="The trainer stopped with an unexpected error: see the pod's log", retry=True),
+    ExitCode.GPU_OUT_OF_MEMORY: _Row(reason=Reason.GPU_OUT_OF_MEMORY, message="The GPU's memory was not enough: lower microBatchSize or maxSequenceLength", retry=False),
+    ExitCode.DISK_FULL: _Row(reason=Reason.DISK_FULL, message="The output volume is full: enlarge it, then ask for a retry", retry=False),
+    ExitCode.DIVERGED: _Row(reason=Reason.DIVERGED, message="The loss is not finite: lower the learning rate in a new FineTuneJob", retry=False),
+    ExitCode.BAD_CONFIG: _Row(reason=Reason.CONFIG_INVALID, message="A setting cannot be used: correct it", retry=False),
+    ExitCode.KILLED: _Row(reason=Reason.OUT_OF_MEMORY, message="The container was killed at its memory limit: raise kubernetes.resources.limits.memory, then ask for a retry", retry=False),
+}  # fmt: skip
+
+
+def read_report(pod: ChildPod | None) -> TrainerReport | None:
+    """The trainer's last words, if the pod left some that can be read."""
+    if pod is None or not pod.last_words:
+        return None
+    try:
+        return TrainerReport.model_validate_json(pod.last_words)
+    except ValidationError:
+        return None
+
+
+def judge(job: ChildJob, pod: ChildPod | None) -> Verdict:
+    """The verdict on a failed child Job, from its last pod."""
+    report = read_report(pod)
+    if pod is None or pod.exit_code is None:
+        said = job.message or "its pod is gone"
+        return Verdict(
+            reason=Reason.TRAINING_FAILED, message=f"The training Job failed: {said}", retry=True
+        )
+    code = ExitCode.KILLED if pod.exit_reason == "OOMKilled" else pod.exit_code
+    row = _TABLE.get(code)
+    if row is None:
+        message = report.message if report else f"The trainer ended with exit code {code}"
+        return Verdict(reason=Reason.TRAINING_FAILED, message=message, retry=True)
+    if report is None or report.code != code:
+        return Verdict(reason=row.reason, message=row.message, retry=row.retry)
+    known = report.reason in Reason.__members__.values()
+    reason = Reason(report.reason) if known else row.reason
+    return Verdict(reason=reason, message=report.message or row.message, retry=row.retry)

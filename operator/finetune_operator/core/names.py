@@ -1,0 +1,86 @@
+"""Deterministic names and digests of what belongs to a job.
+
+Knows strings and the spec; two jobs of one name, deleted and re-created, share no child's name.
+"""
+
+import hashlib
+import json
+from typing import Any
+
+from finetune_api.job import FineTuneJob
+
+_MAX_NAME = 63
+_TRAINING_FIELDS = ("model", "method", "hyperparameters", "seed")
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def child_name(job: FineTuneJob, suffix: str) -> str:
+    """`<name, cut>-<5 characters of hash(uid)>-<suffix>`, at most 63 characters."""
+    tail = f"-{_sha256(job.metadata.uid)[:5]}-{suffix}"
+    return job.metadata.name[: _MAX_NAME - len(tail)].rstrip("-.").replace(".", "-") + tail
+
+
+def prepare_name(job: FineTuneJob, retry: int) -> str:
+    """The name of a prepare Job: the generation it was made for, and which try it is."""
+    return child_name(job, f"p{job.metadata.generation}-{retry}")
+
+
+def training_name(job: FineTuneJob, attempt: int) -> str:
+    """The name of an attempt's Job."""
+    return child_name(job, f"a{attempt}")
+
+
+def output_claim_name(job: FineTuneJob) -> str:
+    """The name of the job's own PVC."""
+    return child_name(job, "output")
+
+
+def result_name(job: FineTuneJob) -> str:
+    """The name of the ConfigMap that exports the result."""
+    return f"{job.metadata.name}-result"
+
+
+def spec_digest(job: FineTuneJob, retry: str | None = None) -> str:
+    """16 hex digits over everything that a prepare report depends on.
+
+    `retry` is the retry token that it is made for; absent: the one that status acknowledges.
+    """
+    spec = job.spec
+    relevant: dict[str, Any] = {
+        "model": spec.model.model_dump(),
+        "data": spec.data.model_dump(),
+        "retry": retry or job.status.last_handled_retry_at,
+        "hosted": None if spec.azure_open_ai is None else spec.azure_open_ai.model_dump(),
+        "maxSequenceLength": (
+            spec.hyperparameters.max_sequence_length if spec.hyperparameters else None
+        ),
+    }
+    return _sha256(json.dumps(relevant, sort_keys=True))[:16]
+
+
+def training_digest(job: FineTuneJob) -> str:
+    """A digest over everything that changes what a hosted job learns, its data included."""
+    spec, data = job.spec.model_dump(mode="json"), job.status.data
+    hosted = spec["azureOpenAI"]
+    relevant = {name: spec[name] for name in _TRAINING_FIELDS} | {
+        "endpoint": hosted["endpoint"],
+        "trainingType": hosted["trainingType"],
+        "training": data.training.sha256 if data and data.training else None,
+        "validation": data.validation.sha256 if data and data.validation else None,
+    }
+    return _sha256(json.dumps(relevant, sort_keys=True))
+
+
+def marker(job: FineTuneJob, attempt: int) -> str:
+    """10 hex digits that find this submission again among the service's jobs."""
+    return _sha256(f"{job.metadata.uid}/{attempt}/{training_digest(job)}")[:10]
+
+
+def remote_suffix(job: FineTuneJob, submission_marker: str) -> str:
+    """The suffix that the service keeps: the user's own, then the marker; at most 40 characters."""
+    hosted = job.spec.azure_open_ai
+    own = hosted.suffix if hosted else None
+    return f"{own}-{submission_marker}" if own else submission_marker
