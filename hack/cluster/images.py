@@ -1,9 +1,13 @@
 """The node's images: pushed to the local registry, from which the kubelet pulls."""
 
-import subprocess
-
 from cluster.binaries import binary_folder
-from cluster.settings import PAUSE_IMAGE, REGISTRY, ClusterError
+from cluster.buildah import buildah
+from cluster.settings import PAUSE_IMAGE, REGISTRY
+
+
+def reference(image: str) -> str:
+    """The name that pods use for the local image `image`."""
+    return f"{REGISTRY}/{image.rpartition('/')[2]}"
 
 
 def push(image: str) -> str:
@@ -14,25 +18,18 @@ def push(image: str) -> str:
     Raises:
         ClusterError: when there is no such image or the registry does not run.
     """
-    reference = f"{REGISTRY}/{image.rpartition('/')[2]}"
-    _buildah("push", "--tls-verify=false", "--disable-compression", image, f"docker://{reference}")
-    return reference
+    name = reference(image)
+    buildah("push", "--tls-verify=false", "--disable-compression", image, f"docker://{name}")
+    return name
 
 
 def push_pause() -> None:
     """Make the image that holds each pod's namespaces: one static program."""
-    container = _buildah("from", "scratch")
+    container = buildah("from", "scratch")
     try:
-        _buildah("copy", container, str(binary_folder() / "pause"), "/pause")
-        _buildah("config", "--entrypoint", '["/pause"]', "--user", "65535:65535", container)
-        _buildah("commit", "--quiet", container, PAUSE_IMAGE)
+        buildah("copy", container, str(binary_folder() / "pause"), "/pause")
+        buildah("config", "--entrypoint", '["/pause"]', "--user", "65535:65535", container)
+        buildah("commit", "--quiet", container, PAUSE_IMAGE)
     finally:
-        _buildah("rm", container)
+        buildah("rm", container)
     push(PAUSE_IMAGE)
-
-
-def _buildah(*arguments: str) -> str:
-    done = subprocess.run(["buildah", *arguments], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise ClusterError(f"buildah {arguments[0]} failed: {done.stderr.strip()[-400:]}")
-    return done.stdout.strip()

@@ -1,0 +1,1 @@
+"""Builds the project's container images on a machine without Docker."""

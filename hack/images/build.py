@@ -1,0 +1,91 @@
+"""Builds images that are not up to date, the dependencies of all first, side by side."""
+
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from cluster.buildah import exists
+from cluster.progress import Progress
+from cluster.settings import ClusterError
+from images import base, machine
+from images.recipes import REPOSITORY, SMOLLM2, Recipe
+
+_STEP = re.compile(r"STEP (\d+/\d+)")
+
+
+def build(recipes: Sequence[Recipe], progress: Progress) -> None:
+    """Build those of `recipes` whose image is not there.
+
+    Raises:
+        ClusterError: when a build fails.
+    """
+    todo = []
+    for recipe in recipes:
+        if exists(recipe.tag()):
+            progress.say(f"image {recipe.target}: up to date")
+        else:
+            todo.append(recipe)
+    if not todo:
+        return
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor() as pool:
+        models = pool.submit(_models, progress) if any(r.models for r in todo) else None
+        builder = _Builder(Path(folder), base.ensure(progress), progress)
+        list(pool.map(builder.dependencies, sorted({r.dependencies for r in todo})))
+        if models:
+            models.result()
+        list(pool.map(builder.image, todo))
+
+
+def _models(progress: Progress) -> None:
+    with progress.stage("model for the hub"):
+        command = [sys.executable, str(REPOSITORY / "hack/smollm2.py"), str(SMOLLM2)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise ClusterError(f"converting the model failed: {done.stderr.strip()[-400:]}")
+
+
+class _Builder:
+    """Runs `buildah build` with what all builds have in common."""
+
+    def __init__(self, folder: Path, base_image: str, progress: Progress) -> None:
+        pip = folder / "pip.conf"
+        pip.write_text(machine.pip_configuration())
+        self._progress = progress
+        self._command = (
+            "buildah",
+            "build",
+            "--isolation=chroot",
+            "--layers",
+            f"--build-arg=BASE={base_image}",
+            f"--secret=id=pip,src={pip}",
+            f"--secret=id=certificates,src={machine.certificates()}",
+        )
+
+    def dependencies(self, stage: str) -> None:
+        """Build a stage that several images stand on, before any of them asks for it."""
+        self._run(stage, f"localhost/finetune-{stage}")
+
+    def image(self, recipe: Recipe) -> None:
+        """Build one image."""
+        context = [f"--build-context=smollm2={SMOLLM2}"] if recipe.models else []
+        self._run(recipe.target, recipe.tag(), *context)
+
+    def _run(self, target: str, tag: str, *more: str) -> None:
+        command = [*self._command, *more, f"--target={target}", f"--tag={tag}", str(REPOSITORY)]
+        with self._progress.stage(f"image {target}") as stage:
+            process = subprocess.Popen(
+                command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            )
+            assert process.stdout is not None
+            lines: list[str] = []
+            with process:
+                for line in process.stdout:
+                    lines.append(line)
+                    if step := _STEP.match(line):
+                        stage.note = f"step {step[1]}"
+            if process.returncode:
+                raise ClusterError(f"building {target} failed: {''.join(lines[-8:]).strip()}")
