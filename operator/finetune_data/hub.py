@@ -3,6 +3,7 @@
 HF_ENDPOINT and HF_TOKEN come from the environment. Knows no rows and no models.
 """
 
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,7 +21,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from huggingface_hub.utils import disable_progress_bars, logging
+from huggingface_hub.utils._tqdm import disable_progress_bars
 
 from finetune_api.pods import HubSource
 from finetune_data.problems import SourceError
@@ -87,7 +88,7 @@ def download_model(source: HubSource, directory: Path, patterns: Sequence[str]) 
 def _explained(source: HubSource) -> Iterator[None]:
     """Turns the client's errors into sentences; its own name addresses and suggest commands."""
     disable_progress_bars()  # the pods' logs are JSON lines
-    logging.set_verbosity_error()
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     try:
         yield
     except (LocalEntryNotFoundError, OfflineModeIsEnabled, httpx2.TransportError) as error:
@@ -116,13 +117,13 @@ def _refused(source: HubSource, error: HfHubHTTPError) -> SourceError:
     token = (
         "check that HF_TOKEN belongs to an account with access"
         if os.environ.get("HF_TOKEN")
-        else "name a Secret with HF_TOKEN in `secretRef`"
+        else "`secretRef` can name a Secret with HF_TOKEN"
     )
     match error:
         case GatedRepoError():
-            message = f"{name} is gated; accept its terms on the hub and {token}"
+            message = f"{name} is gated; accept its terms on the hub; {token}"
         case RepositoryNotFoundError():
-            message = f"{name} does not exist or is private; check the name or {token}"
+            message = f"{name} does not exist or is private; check the name; {token}"
         case RevisionNotFoundError():
             message = f"{name} has no revision {source.revision}; name a branch, tag or commit"
         case EntryNotFoundError():

@@ -43,8 +43,9 @@ class SourceError(Exception):
 def describe(bad_rows: Sequence[BadRow], total: int) -> str:
     """A sentence for people: how many rows are bad, which, and what is wrong with the first."""
     first = bad_rows[0]
+    reading = f"line {first.line}: {first.problem}"
     if total == 1:
-        return f"line {first.line} cannot be used: {first.problem}"
+        return f"1 row cannot be used; {reading}"
     lines = ", ".join(str(row.line) for row in bad_rows)
     more = f" and {total - len(bad_rows)} more" if total > len(bad_rows) else ""
-    return f"{total} rows cannot be used (lines {lines}{more}); line {first.line}: {first.problem}"
+    return f"{total} rows cannot be used (lines {lines}{more}); {reading}"
