@@ -1,0 +1,80 @@
+"""Every CEL rule on a real API server: what it lets through, and what it refuses in which words."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from finetune_api.spec import MethodType
+from support import rules_spec, rules_started
+from support.builders_api import Manifest, changed
+from support.crd_server import CrdServer, Refused, crd_manifest, schema
+from support.rules_spec import RuleRow
+
+SPEC_ROWS = rules_spec.rows()
+STARTED_ROWS = rules_started.rows()
+ROWS = [*SPEC_ROWS, *STARTED_ROWS]
+
+# With one method only there is no other value to change it to. A second one needs rows.
+_ONE_METHOD = "`method` must not change once the job has started: create a new FineTuneJob instead"
+
+
+def rules(node: Manifest, path: str = "") -> Iterator[tuple[str, str]]:
+    """Every rule below a node of the schema: the path where it stands, its sentence."""
+    for rule in node.get("x-kubernetes-validations", []):
+        yield path, rule["message"]
+    for name, child in node.get("properties", {}).items():
+        yield from rules(child, f"{path}.{name}".lstrip("."))
+    for key in ("items", "additionalProperties"):
+        if key in node:
+            yield from rules(node[key], f"{path}.*")
+
+
+RULES = list(rules(schema(crd_manifest())))
+
+
+def write(server: CrdServer, row: RuleRow, name: str) -> None:
+    """Do what the row says, without leaving anything behind.
+
+    Raises:
+        Refused: with the server's reasons.
+    """
+    if row.old is None:
+        server.create(row.new, dry_run=True)
+        return
+    old = server.stored(changed(row.old, {"metadata.name": name}))
+    try:
+        server.replace(changed(row.new, {"metadata": old["metadata"]}), dry_run=True)
+    finally:
+        server.delete(name)
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("row", [pytest.param(row, id=row.id) for row in ROWS if row.allowed])
+def test_the_rule_lets_through(crd_server: CrdServer, row: RuleRow) -> None:
+    write(crd_server, row, "allowed")
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("row", [pytest.param(row, id=row.id) for row in ROWS if not row.allowed])
+def test_the_rule_refuses_in_its_own_words(crd_server: CrdServer, row: RuleRow) -> None:
+    with pytest.raises(Refused) as refused:
+        write(crd_server, row, "refused")
+    want_field = row.at or "<nil>"
+    said = [cause for cause in refused.value.causes if cause.message.endswith(f": {row.message}")]
+    assert [cause.field for cause in said] == [want_field], refused.value.causes
+
+
+@pytest.mark.parametrize("rule", [pytest.param(rule, id=": ".join(rule)) for rule in RULES])
+def test_every_rule_has_a_row_for_both_answers(rule: tuple[str, str]) -> None:
+    want = {True, False}
+    if rule == ("", _ONE_METHOD) and len(MethodType) == 1:
+        want = {True}
+    assert {row.allowed for row in ROWS if (row.at, row.message) == rule} == want
+
+
+def test_every_row_is_about_a_rule_that_exists() -> None:
+    assert {(row.at, row.message) for row in ROWS} <= set(RULES)
+
+
+def test_no_two_rules_at_one_place_say_the_same() -> None:
+    assert len(RULES) == len(set(RULES))
