@@ -21,7 +21,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from huggingface_hub.utils._tqdm import disable_progress_bars
+from huggingface_hub.utils.tqdm import disable_progress_bars
 
 from finetune_api.pods import HubSource
 from finetune_data.problems import SourceError
@@ -87,10 +87,10 @@ def download_model(source: HubSource, directory: Path, patterns: Sequence[str]) 
 @contextmanager
 def _explained(source: HubSource) -> Iterator[None]:
     """Turns the client's errors into sentences; its own name addresses and suggest commands."""
-    disable_progress_bars()  # the pods' logs are JSON lines
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     try:
-        yield
+        with disable_progress_bars():  # pods log JSON lines
+            yield
     except (LocalEntryNotFoundError, OfflineModeIsEnabled, httpx2.TransportError) as error:
         # The client says "not found locally" when it could not ask the hub at all.
         raise _unreachable(source, error) from error
