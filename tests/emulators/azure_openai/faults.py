@@ -159,17 +159,17 @@ async def apply(fault: Fault, request: web.Request) -> web.StreamResponse | None
             body = error_body(reply.code, reply.message)
             return web.json_response(body, status=reply.status, headers=reply.headers)
         case Cut():
-            return _cut(request)
+            return cut(request)
         case Delay(seconds=seconds):
             await asyncio.sleep(seconds)
         case Hold():
             await fault.hold()
             if fault.drop_on_release:
-                return _cut(request)
+                return cut(request)
     return None
 
 
-def _cut(request: web.Request) -> web.StreamResponse:
+def cut(request: web.Request) -> web.StreamResponse:
     """Abort the transport; the response that is returned has nowhere to go."""
     if request.transport is not None:
         request.transport.abort()

@@ -15,7 +15,7 @@ _VALID_FLOOR = 0.95
 _STEPS_PER_TIME_CONSTANT = 80
 _MEMORISED_IN_PASSES = 4
 _MEMORISED_SHARE = 0.55
-_OVERFIT_PER_PASS = 0.06
+_OVERFIT_PER_PASS = 0.06  # at 100 rows; many rows are harder to learn by heart
 _ACCURACY_DECAY = 0.42
 
 
@@ -71,7 +71,8 @@ def valid_loss(course: Course, step: int) -> float:
     harmless_passes = 0.5 + math.log10(course.rows)
     beyond = max(0.0, _passes(course, step) - harmless_passes)
     taken_in = 1 - math.exp(-_dose(course, step))
-    return learned + _OVERFIT_PER_PASS * _grip(course) * taken_in * math.pow(beyond, 1.3)
+    strength = _OVERFIT_PER_PASS * math.pow(100 / course.rows, 0.25)
+    return learned + strength * _grip(course) * taken_in * math.pow(beyond, 1.3)
 
 
 def _passes(course: Course, step: int) -> float:

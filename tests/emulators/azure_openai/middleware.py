@@ -11,7 +11,7 @@ from aiohttp import web
 
 from azure_openai.context import CONTEXT, Context, is_service_path
 from azure_openai.errors import ServiceError
-from azure_openai.faults import apply
+from azure_openai.faults import apply, cut
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -38,11 +38,13 @@ def is_v1(request: web.Request) -> bool:
 @web.middleware
 async def count_requests(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Log the request when it is answered and mark the answer as the gateway does."""
+    # A reset must not see requests that were there before it: they stay in the old log.
+    traffic = request.app[CONTEXT].traffic
     response = await handler(request)
     response.headers["apim-request-id"] = str(uuid.uuid4())
     response.headers["x-ms-region"] = "Sweden Central"
     if is_service_path(request.path):
-        request.app[CONTEXT].traffic.note(request, response.status)
+        traffic.note(request, response.status)
     return response
 
 
@@ -51,11 +53,16 @@ async def meet_faults(request: web.Request, handler: Handler) -> web.StreamRespo
     """Let the rules in force spoil the request, before or after it has done its work."""
     if not is_service_path(request.path):
         return await handler(request)
-    before, after = request.app[CONTEXT].faults.meeting(request)
+    board = request.app[CONTEXT].faults
+    before, after = board.meeting(request)
+    if before:
+        await _receive(request)
     for fault in before:
         spoiled = await apply(fault, request)
         if spoiled is not None:
             return spoiled
+    if request.app[CONTEXT].faults is not board:
+        return cut(request)  # there was a reset while it waited: it has no effect any more
     response = await handler(request)
     for fault in after:
         response = await apply(fault, request) or response
@@ -80,6 +87,14 @@ async def check_access(request: web.Request, handler: Handler) -> web.StreamResp
         _check_version(request)
         _check_credentials(request, request.app[CONTEXT])
     return await handler(request)
+
+
+async def _receive(request: web.Request) -> None:
+    """Take the whole body in: what happens later must not depend on the client being alive."""
+    if request.content_type.startswith("multipart/"):
+        await request.post()
+    else:
+        await request.read()
 
 
 def _check_version(request: web.Request) -> None:
