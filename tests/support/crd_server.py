@@ -85,6 +85,17 @@ class CrdServer:
             assert time.monotonic() < deadline, "the CRD was not served in time"
             time.sleep(0.05)
 
+    def wait_until_refused(self, manifest: Manifest) -> None:
+        """Wait until a changed CRD is in force, which would refuse this object."""
+        deadline = time.monotonic() + _SERVED_S
+        while True:
+            try:
+                self.create(manifest, dry_run=True)
+            except Refused:
+                return
+            assert time.monotonic() < deadline, "the CRD did not change in time"
+            time.sleep(0.05)
+
     def _exists(self, path: str) -> bool:
         return self._request("GET", path, None, "").status == 200
 
