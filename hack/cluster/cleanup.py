@@ -21,11 +21,11 @@ def remove_everything(folder: Path, processes: Processes) -> None:
     runtime = "containerd"
     # First those that would start containers anew.
     others = [name for name in processes.names() if name != runtime]
-    processes.stop(others)
+    processes.stop(others, grace_s=3.0)  # what they hold is thrown away
     if runtime in processes.names():
         _remove_containers(folder, processes)
         processes.stop([runtime])
-    for mount in _mounts_below(folder) + _mounts_below(cache_folder()):
+    for mount in _mounts_below(folder) + _mounts_below(cache_folder() / "containerd"):
         subprocess.run(["umount", "--lazy", mount], check=True)
     network.take_down(folder)
     for link in _LOG_LINKS.glob("*.log"):

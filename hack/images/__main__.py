@@ -43,14 +43,15 @@ def _parser() -> argparse.ArgumentParser:
 
 def _build(names: Sequence[str], *, push: bool) -> None:
     require_root()
+    tags = {name: RECIPES[name].tag() for name in names}
     with Progress() as progress:
         install(IMAGES, progress)
-        build([RECIPES[name] for name in names], progress)
+        build(tags, progress)
         for name in names if push else ():
             with progress.stage(f"push {name}"):
-                registry.push(RECIPES[name].tag())
-    for name in names:
-        print(name, registry.reference(RECIPES[name].tag()))
+                registry.push(tags[name])
+    for name, tag in tags.items():
+        print(name, registry.reference(tag))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,32 +12,36 @@ from cluster.buildah import exists
 from cluster.progress import Progress
 from cluster.settings import ClusterError
 from images import base, machine
-from images.recipes import REPOSITORY, SMOLLM2, Recipe
+from images.recipes import RECIPES, REPOSITORY, SMOLLM2, Recipe
 
 _STEP = re.compile(r"STEP (\d+/\d+)")
 
 
-def build(recipes: Sequence[Recipe], progress: Progress) -> None:
-    """Build those of `recipes` whose image is not there.
+def build(tags: Mapping[str, str], progress: Progress) -> None:
+    """Build those images that are not there.
+
+    Args:
+        tags: names of recipes, each with the tag to build. Read beforehand, once: the
+            files may change meanwhile.
+        progress: told about it.
 
     Raises:
         ClusterError: when a build fails.
     """
-    todo = []
-    for recipe in recipes:
-        if exists(recipe.tag()):
-            progress.say(f"image {recipe.target}: up to date")
-        else:
-            todo.append(recipe)
+    todo = [name for name, tag in tags.items() if not exists(tag)]
+    for name in tags:
+        if name not in todo:
+            progress.say(f"image {name}: up to date")
     if not todo:
         return
+    recipes = [RECIPES[name] for name in todo]
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor() as pool:
-        models = pool.submit(_models, progress) if any(r.models for r in todo) else None
+        models = pool.submit(_models, progress) if any(r.models for r in recipes) else None
         builder = _Builder(Path(folder), base.ensure(progress), progress)
-        list(pool.map(builder.dependencies, sorted({r.dependencies for r in todo})))
+        list(pool.map(builder.dependencies, sorted({r.dependencies.stage for r in recipes})))
         if models:
             models.result()
-        list(pool.map(builder.image, todo))
+        list(pool.map(builder.image, recipes, [tags[name] for name in todo]))
 
 
 def _models(progress: Progress) -> None:
@@ -69,10 +73,10 @@ class _Builder:
         """Build a stage that several images stand on, before any of them asks for it."""
         self._run(stage, f"localhost/finetune-{stage}")
 
-    def image(self, recipe: Recipe) -> None:
+    def image(self, recipe: Recipe, tag: str) -> None:
         """Build one image."""
         context = [f"--build-context=smollm2={SMOLLM2}"] if recipe.models else []
-        self._run(recipe.target, recipe.tag(), *context)
+        self._run(recipe.target, tag, *context)
 
     def _run(self, target: str, tag: str, *more: str) -> None:
         command = [*self._command, *more, f"--target={target}", f"--tag={tag}", str(REPOSITORY)]

@@ -17,20 +17,31 @@ _SMOLLM2_RECIPE = "hack/smollm2.py"
 
 
 @dataclass(frozen=True, kw_only=True)
+class Dependencies:
+    """A stage of the Dockerfile that holds what comes from package registries.
+
+    Attributes:
+        stage: its name.
+        requirements: the file of its pinned packages.
+    """
+
+    stage: str
+    requirements: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
     """An image.
 
     Attributes:
         target: its stage in the Dockerfile.
-        dependencies: the stage below it, which holds what comes from package registries.
-        requirements: that stage's pinned packages.
+        dependencies: what it stands on.
         code: the folders and files whose content the image holds or is made by.
         models: whether the converted model is part of it.
     """
 
     target: str
-    dependencies: str
-    requirements: str
+    dependencies: Dependencies
     code: tuple[str, ...]
     models: bool = False
 
@@ -43,7 +54,12 @@ class Recipe:
         return f"localhost/finetune-{self.target}:{digest.hexdigest()[:12]}"
 
     def _inputs(self) -> Iterator[Path]:
-        for name in ("Dockerfile", "hack/images/base.py", self.requirements, *self.code):
+        for name in (
+            "Dockerfile",
+            "hack/images/base.py",
+            self.dependencies.requirements,
+            *self.code,
+        ):
             path = REPOSITORY / name
             yield from _files(path) if path.is_dir() else [path]
 
@@ -54,29 +70,29 @@ def _files(folder: Path) -> list[Path]:
     )
 
 
-_OPERATOR = {"dependencies": "operator-dependencies", "requirements": "requirements/operator.txt"}
+_OPERATOR = Dependencies(stage="operator-dependencies", requirements="requirements/operator.txt")
+_TRAINER = Dependencies(stage="trainer-dependencies", requirements="requirements/trainer.txt")
 _CONTRACT = ("operator/finetune_api", "operator/finetune_data")
 
 RECIPES = {
     recipe.target: recipe
     for recipe in (
-        Recipe(target="operator", code=("operator",), **_OPERATOR),
+        Recipe(target="operator", dependencies=_OPERATOR, code=("operator",)),
         Recipe(
             target="trainer",
-            dependencies="trainer-dependencies",
-            requirements="requirements/trainer.txt",
+            dependencies=_TRAINER,
             code=(*_CONTRACT, "trainer"),
         ),
         Recipe(
             target="azure-openai-emulator",
+            dependencies=_OPERATOR,
             code=("operator", "tests/emulators/azure_openai"),
-            **_OPERATOR,
         ),
         Recipe(
             target="hub",
+            dependencies=_OPERATOR,
             code=("tests/emulators/hub", _SMOLLM2_RECIPE),
             models=True,
-            **_OPERATOR,
         ),
     )
 }
