@@ -8,9 +8,10 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
+from finetune_api.backends import AzureOpenAI, TrainingType
 from finetune_api.job import FineTuneJob
 from finetune_api.reasons import Reason
-from finetune_api.spec import AzureOpenAI, FineTuneJobSpec, Hyperparameters, TrainingType
+from finetune_api.spec import FineTuneJobSpec, Hyperparameters
 from finetune_operator.core.errors import Transient
 
 _COGNITIVE_SERVICES = "https://cognitiveservices.azure.{}/.default"

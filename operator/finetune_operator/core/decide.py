@@ -3,6 +3,8 @@
 Pure: no I/O, no clock, no asyncio. The order of the questions is the order of importance.
 """
 
+from dataclasses import replace
+
 from finetune_api.constants import RETRY_ANNOTATION
 from finetune_api.reasons import ConditionType, Phase, Reason
 from finetune_api.status import Backend, FineTuneJobStatus
@@ -44,7 +46,10 @@ def _stage(seen: Observed, policy: Policy) -> Outcome:
         return azure_stage.suspend(seen, policy) if hosted else ending.suspend_in_cluster(seen)
     under_way = not attempts.is_over(seen.job.status)
     if not under_way and not prepare_stage.is_prepared(seen):
-        return prepare_stage.decide(seen, policy)
+        accepted = prepare_stage.accepted_status(seen)
+        if accepted is None:
+            return prepare_stage.decide(seen, policy)
+        seen = replace(seen, job=seen.job.model_copy(update={"status": accepted}))
     if hosted:
         return azure_stage.decide(seen, policy)
     return kubernetes_stage.decide(seen, policy)

@@ -40,6 +40,11 @@ _TABLE: dict[int, _Row] = {
 }  # fmt: skip
 
 
+def known_reason(text: str | None, otherwise: Reason) -> Reason:
+    """The reason that a pod's last words name, or another if they name none of ours."""
+    return Reason(text) if text in set(Reason) else otherwise
+
+
 def read_report(pod: ChildPod | None) -> TrainerReport | None:
     """The trainer's last words, if the pod left some that can be read."""
     if pod is None or not pod.last_words:
@@ -65,6 +70,5 @@ def judge(job: ChildJob, pod: ChildPod | None) -> Verdict:
         return Verdict(reason=Reason.TRAINING_FAILED, message=message, retry=True)
     if report is None or report.code != code:
         return Verdict(reason=row.reason, message=row.message, retry=row.retry)
-    known = report.reason in Reason.__members__.values()
-    reason = Reason(report.reason) if known else row.reason
+    reason = known_reason(report.reason, row.reason)
     return Verdict(reason=reason, message=report.message or row.message, retry=row.retry)

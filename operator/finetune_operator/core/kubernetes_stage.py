@@ -5,6 +5,7 @@ failure ends that Job, and another attempt is decided here.
 """
 
 from finetune_api.constants import COMPONENT_TRAINER
+from finetune_api.job import FineTuneJob
 from finetune_api.pods import TrainerReport
 from finetune_api.reasons import ConditionType, Phase, Reason
 from finetune_api.spec import RetryPolicy
@@ -26,9 +27,8 @@ from finetune_operator.core.waits import current_pod, waiting
 RESULT_FOLDER = "result"
 
 
-def output_location(seen: Observed) -> tuple[str, str]:
+def output_location(job: FineTuneJob) -> tuple[str, str]:
     """The claim and the path in it where the job writes."""
-    job = seen.job
     if job.spec.output:
         return job.spec.output.volume.claim_name, job.spec.output.volume.path.strip("/")
     return names.output_claim_name(job), job.metadata.name
@@ -36,7 +36,7 @@ def output_location(seen: Observed) -> tuple[str, str]:
 
 def result_uri(seen: Observed) -> str:
     """The reference of the result."""
-    claim, path = output_location(seen)
+    claim, path = output_location(seen.job)
     return f"pvc://{claim}/{path}/{RESULT_FOLDER}"
 
 

@@ -176,3 +176,5 @@ class Observed:
     """The service has accepted the request to cancel."""
     exported: bool = False
     """The result's ConfigMap is written."""
+    gone: bool = False
+    """Nothing holds the object any more."""

@@ -11,6 +11,7 @@ from finetune_api.reasons import ConditionType, ExitCode, Phase, Reason
 from finetune_api.status import AzureOpenAIStatus, DataStatus, FineTuneJobStatus
 from finetune_operator.core import conditions, names
 from finetune_operator.core.conditions import FALSE, TRUE, Fact, Summary
+from finetune_operator.core.failure import known_reason
 from finetune_operator.core.observed import ChildJob, ChildPod, ChildState, Observed
 from finetune_operator.core.outcome import Outcome
 from finetune_operator.core.plan import CreatePrepare, DeleteChild, Policy
@@ -41,7 +42,7 @@ def prepare_jobs(seen: Observed) -> list[ChildJob]:
 
 
 def decide(seen: Observed, policy: Policy) -> Outcome:
-    """The next step towards a data report."""
+    """The next step towards a data report; a good one is taken over by `accepted_status`."""
     if outdated := _outdated(seen):
         return Outcome(action=DeleteChild(name=outdated.name, uid=outdated.uid))
     children = prepare_jobs(seen)
@@ -106,12 +107,6 @@ def read_report(pod: ChildPod | None) -> PrepareReport | None:
 def _finished(seen: Observed, policy: Policy, child: ChildJob, *, retries: int) -> Outcome:
     pod = _last_pod(seen, child)
     report = read_report(pod)
-    if report is not None and report.ok:
-        return Outcome(
-            status=_accept(seen.job.status, report, names.spec_digest(seen.job)),
-            summary=_accepted(report),
-            again=True,
-        )
     transient = report.transient if report else not _killed(pod)
     if transient and retries < policy.prepare_retries:
         return _create(retries + 1)
@@ -120,6 +115,24 @@ def _finished(seen: Observed, policy: Policy, child: ChildJob, *, retries: int) 
 
 def _killed(pod: ChildPod | None) -> bool:
     return pod is not None and pod.exit_code == ExitCode.KILLED
+
+
+def accepted_status(seen: Observed) -> FineTuneJobStatus | None:
+    """Status with the report of a prepare Job that found everything in order, if there is one."""
+    children = prepare_jobs(seen)
+    report = read_report(_last_pod(seen, children[-1])) if children else None
+    if report is None or not report.ok or children[-1].state is ChildState.ACTIVE:
+        return None
+    status = _accept(seen.job.status, report, names.spec_digest(seen.job))
+    rows = report.training.examples if report.training else 0
+    fact = Fact(
+        type=ConditionType.DATA_VALID,
+        status=TRUE,
+        reason=Reason.DATA_ACCEPTED,
+        message=f"{rows} training rows are in order",
+    )
+    generation = seen.job.metadata.generation
+    return conditions.merge(status, [fact], generation=generation, now=seen.now)
 
 
 def _accept(status: FineTuneJobStatus, report: PrepareReport, digest: str) -> FineTuneJobStatus:
@@ -135,15 +148,6 @@ def _accept(status: FineTuneJobStatus, report: PrepareReport, digest: str) -> Fi
     return status.model_copy(update={"data": data, "azure_open_ai": hosted})
 
 
-def _accepted(report: PrepareReport) -> Summary:
-    rows = report.training.examples if report.training else 0
-    message = f"{rows} training rows are in order"
-    fact = Fact(
-        type=ConditionType.DATA_VALID, status=TRUE, reason=Reason.DATA_ACCEPTED, message=message
-    )
-    return conditions.working(Phase.PREPARING, Reason.DATA_ACCEPTED, message, fact)
-
-
 def _refused(report: PrepareReport | None, pod: ChildPod | None) -> Summary:
     if report is None:
         killed = _killed(pod)
@@ -154,8 +158,7 @@ def _refused(report: PrepareReport | None, pod: ChildPod | None) -> Summary:
             else "The prepare pod ended without a report: see its log, then ask for a retry"
         )
     else:
-        known = report.reason in Reason.__members__.values()
-        reason = Reason(report.reason) if known else Reason.DATA_INVALID
+        reason = known_reason(report.reason, Reason.DATA_INVALID)
         message = _with_rows(report)
     fact = Fact(type=ConditionType.DATA_VALID, status=FALSE, reason=reason, message=message)
     return conditions.failed(reason, message, fact)

@@ -1,0 +1,168 @@
+"""What is done in the cluster for a job: children created, deleted, explained; results exported.
+
+Acts and decides nothing. Everything is created once, under a name that holds the job's uid: a name
+that is taken is ours only if its owner is.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from finetune_api.constants import LABEL_JOB_UID
+from finetune_api.job import FineTuneJob
+from finetune_api.pods import UploadTarget
+from finetune_api.reasons import Reason
+from finetune_api.spec import DeletePolicy
+from finetune_operator.adapters.api import Api
+from finetune_operator.adapters.refusals import AlreadyExists
+from finetune_operator.adapters.resources import (
+    CONFIG_MAPS,
+    EVENTS,
+    JOBS,
+    PVCS,
+    SERVICE_ACCOUNTS,
+    Resource,
+)
+from finetune_operator.adapters.store import Key, Store
+from finetune_operator.backends.kubernetes.facts import Json, is_controlled_by, object_event
+from finetune_operator.core import manifests, names, podconfig
+from finetune_operator.core.errors import Transient
+from finetune_operator.core.kubernetes_stage import output_location
+from finetune_operator.core.manifests import Manifest, Surroundings
+from finetune_operator.core.observed import ObjectEvent
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ranges:
+    """CIDR ranges for https:// data: allowed although private, and refused as the cluster's own."""
+
+    allowed: tuple[str, ...] = ()
+    denied: tuple[str, ...] = ()
+
+
+class Cluster:
+    """The cluster as far as a job's children go."""
+
+    def __init__(
+        self, api: Api, store: Store, around: Callable[[], Surroundings], ranges: Ranges
+    ) -> None:
+        self._api = api
+        self._store = store
+        self._around = around
+        self._ranges = ranges
+        self._accounts: set[str] = set()
+
+    async def create_prepare(
+        self, job: FineTuneJob, retry: int, upload: UploadTarget | None, min_examples: int
+    ) -> None:
+        """Creates the prepare Job, if it is not there yet."""
+        config = podconfig.prepare_config(
+            job,
+            upload=upload,
+            min_examples=min_examples,
+            allowed_ranges=list(self._ranges.allowed),
+            denied_ranges=list(self._ranges.denied),
+        )
+        name = names.prepare_name(job, retry)
+        await self._ensure_account(job.metadata.namespace)
+        await self._create_job(job, manifests.prepare_job(job, name, config, self._around()))
+
+    async def create_training(self, job: FineTuneJob, attempt: int) -> None:
+        """Creates the Job of an attempt and what it mounts, as far as it is not there yet."""
+        around, name = self._around(), names.training_name(job, attempt)
+        claim, path = output_location(job)
+        config = podconfig.training_config(
+            job,
+            attempt=attempt,
+            output_path=path,
+            allowed_ranges=list(self._ranges.allowed),
+            denied_ranges=list(self._ranges.denied),
+        )
+        first: list[Awaitable[object]] = [
+            self._ensure_account(job.metadata.namespace),
+            self._create(CONFIG_MAPS, job, manifests.config_map(job, name, config, around)),
+        ]
+        if job.spec.output is None:
+            delete = job.spec.deletion_policy.model is DeletePolicy.DELETE
+            wanted = manifests.output_claim(job, claim, around, delete=delete)
+            first.append(self._create(PVCS, job, wanted))
+        await asyncio.gather(*first)
+        await self._create_job(job, manifests.training_job(job, name, claim, around))
+
+    async def _create_job(self, job: FineTuneJob, manifest: Manifest) -> None:
+        self._store.put_child(JOBS, await self._create(JOBS, job, manifest), wake=False)
+
+    async def _create(self, resource: Resource, job: FineTuneJob, manifest: Manifest) -> Json:
+        """The object as created, or as it was there before, if it is this job's."""
+        namespace, name = job.metadata.namespace, manifest["metadata"]["name"]
+        try:
+            return await self._api.create(resource, namespace, manifest)
+        except AlreadyExists:
+            found = await self._api.get(resource, namespace, name)
+        if found is None or not _is_ours(found, job):
+            raise Transient(
+                Reason.NAME_CONFLICT,
+                f"{manifest['kind']} {name} exists and belongs to something else: delete or rename"
+                " one of the two",
+                waits_for_user=True,
+            )
+        return found
+
+    async def _ensure_account(self, namespace: str) -> None:
+        if namespace in self._accounts:
+            return
+        with contextlib.suppress(AlreadyExists):
+            await self._api.create(
+                SERVICE_ACCOUNTS, namespace, manifests.trainer_account(namespace)
+            )
+        self._accounts.add(namespace)
+
+    async def delete_child(self, job: FineTuneJob, name: str, uid: str) -> None:
+        """Deletes a child Job, its pods first, each with its grace period."""
+        namespace = job.metadata.namespace
+        await self._api.delete(JOBS, namespace, name, uid=uid, propagation="Foreground")
+        await self.refresh_child(job, name)
+
+    async def refresh_child(self, job: FineTuneJob, name: str) -> bool:
+        """Asks the API server itself about a child; whether it is there."""
+        key = Key(job.metadata.namespace, name)
+        found = await self._api.get(JOBS, key.namespace, key.name)
+        if found is None:
+            self._store.drop_child(JOBS, key)
+            return False
+        self._store.put_child(JOBS, found, wake=False)
+        return True
+
+    async def set_ttl(self, job: FineTuneJob, name: str, seconds: int) -> None:
+        """Lets the cluster remove a finished child Job."""
+        body = {"spec": {"ttlSecondsAfterFinished": seconds}}
+        patched = await self._api.merge_patch(JOBS, job.metadata.namespace, name, body)
+        if patched is not None:
+            self._store.put_child(JOBS, patched, wake=False)
+
+    async def read_events(
+        self, job: FineTuneJob, job_uid: str, pod_uid: str | None
+    ) -> tuple[ObjectEvent, ...]:
+        """The Events about a child Job, or about its pod if it has one."""
+        listing = await self._api.list_all(
+            EVENTS, job.metadata.namespace, fields=f"involvedObject.uid={pod_uid or job_uid}"
+        )
+        return tuple(object_event(item) for item in listing.items)
+
+    async def export_result(self, job: FineTuneJob, data: dict[str, str]) -> None:
+        """Writes the result's ConfigMap."""
+        manifest = manifests.result_config_map(job, data)
+        found = await self._create(CONFIG_MAPS, job, manifest)
+        if found.get("data") != data:
+            name = manifest["metadata"]["name"]
+            await self._api.merge_patch(CONFIG_MAPS, job.metadata.namespace, name, {"data": data})
+
+
+def _is_ours(found: Json, job: FineTuneJob) -> bool:
+    """Controlled by this very job; its own claim, which outlives it, carries only the label."""
+    if is_controlled_by(found, job.metadata.uid):
+        return True
+    labels = found["metadata"].get("labels", {})
+    no_owner = not found["metadata"].get("ownerReferences")
+    return no_owner and labels.get(LABEL_JOB_UID) == job.metadata.uid

@@ -1,0 +1,413 @@
+"""Desired objects: a job in, the dicts of its child Job, ConfigMap, claim and account out.
+
+Pure: knows manifests and the contract, calls nothing. Pods pass the `restricted` Pod Security
+Standard, carry no API token of the cluster, and mount Secrets instead of showing them.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from finetune_api import constants as c
+from finetune_api.job import FineTuneJob
+from finetune_api.pods import PrepareConfig, TrainerConfig
+from finetune_api.reasons import ExitCode
+from finetune_api.sources import DataSource
+from finetune_operator.core import names
+
+Manifest = dict[str, Any]
+
+TRAINER_ACCOUNT = "finetune-trainer"
+SPEC_DIGEST_ANNOTATION = f"{c.GROUP}/spec-digest"
+_USER = 10001
+_GRACE_SECONDS = 120
+"""Time for a step to end and a checkpoint to be written."""
+_TOKEN_SECONDS = 3600
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surroundings:
+    """What pods need to know of the installation; from the operator's settings."""
+
+    prepare_image: str
+    trainer_image: str
+    image_pull_policy: str
+    progress_url: str
+    progress_ca: str
+    azure_ca: str = ""
+    hf_endpoint: str = ""
+    output_storage: str = "10Gi"
+    storage_class: str | None = None
+    image_pull_secrets: tuple[str, ...] = ()
+
+
+def owner(job: FineTuneJob) -> Manifest:
+    """The controller's ownerReference."""
+    return {
+        "apiVersion": c.API_VERSION,
+        "kind": c.KIND,
+        "name": job.metadata.name,
+        "uid": job.metadata.uid,
+        "controller": True,
+        "blockOwnerDeletion": True,
+    }
+
+
+def _metadata(job: FineTuneJob, name: str, component: str) -> Manifest:
+    return {
+        "name": name,
+        "namespace": job.metadata.namespace,
+        "labels": {
+            c.LABEL_MANAGED_BY: c.MANAGED_BY,
+            c.LABEL_COMPONENT: component,
+            c.LABEL_JOB_NAME: job.metadata.name,
+            c.LABEL_JOB_UID: job.metadata.uid,
+        },
+        "ownerReferences": [owner(job)],
+    }
+
+
+def config_map(
+    job: FineTuneJob, name: str, config: TrainerConfig, around: Surroundings
+) -> Manifest:
+    """What the training pod of this name is told, and whom it may trust."""
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": _metadata(job, name, c.COMPONENT_TRAINER),
+        "data": {
+            "config.json": config.model_dump_json(exclude_none=True),
+            "progress-ca.crt": around.progress_ca,
+        },
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mounts:
+    """Volumes and where they are mounted; grown by `with_`."""
+
+    volumes: tuple[Manifest, ...] = ()
+    mounts: tuple[Manifest, ...] = ()
+    env: tuple[Manifest, ...] = field(default=())
+
+    def with_volume(
+        self, name: str, source: Manifest, path: str, *, read_only: bool = True
+    ) -> "Mounts":
+        """With one more volume."""
+        mount: Manifest = {"name": name, "mountPath": path}
+        if read_only:
+            mount["readOnly"] = True
+        return Mounts(
+            volumes=(*self.volumes, {"name": name, **source}),
+            mounts=(*self.mounts, mount),
+            env=self.env,
+        )
+
+    def with_claim(self, claim: str, path: str, *, read_only: bool = True) -> "Mounts":
+        """With a PVC; one that is already mounted read-only elsewhere is a second volume."""
+        name = f"claim-{len(self.volumes)}"
+        source: Manifest = {"persistentVolumeClaim": {"claimName": claim}}
+        if read_only:
+            source["persistentVolumeClaim"]["readOnly"] = True
+        return self.with_volume(name, source, path, read_only=read_only)
+
+    def with_env(self, *variables: Manifest) -> "Mounts":
+        """With more environment variables."""
+        return Mounts(volumes=self.volumes, mounts=self.mounts, env=(*self.env, *variables))
+
+
+def _variable(name: str, value: str) -> Manifest:
+    return {"name": name, "value": value}
+
+
+def _projected_token(audience: str, path: str) -> Manifest:
+    return {
+        "serviceAccountToken": {
+            "audience": audience,
+            "expirationSeconds": _TOKEN_SECONDS,
+            "path": path.rsplit("/", 1)[-1],
+        }
+    }
+
+
+def _base(config: Manifest, audiences: dict[str, str]) -> Mounts:
+    """Config, scratch space and the projected tokens {path: audience}."""
+    tokens = [_projected_token(audience, path) for path, audience in audiences.items()]
+    mounts = (
+        Mounts()
+        .with_volume("config", config, c.CONFIG_DIR)
+        .with_volume("scratch", {"emptyDir": {}}, c.SCRATCH_DIR, read_only=False)
+    )
+    if not tokens:
+        return mounts
+    return mounts.with_volume("tokens", {"projected": {"sources": tokens}}, c.TOKEN_DIR)
+
+
+def _annotated(files: dict[str, str]) -> tuple[dict[str, str], Manifest]:
+    """Annotations that hold small files, and the volume that shows them: no ConfigMap needed."""
+    annotations = {f"{c.GROUP}/{name}": content for name, content in files.items()}
+    items = [
+        {"path": name, "fieldRef": {"fieldPath": f"metadata.annotations['{c.GROUP}/{name}']"}}
+        for name in files
+    ]
+    return annotations, {"downwardAPI": {"items": items}}
+
+
+def _hub_token(secret: str) -> Manifest:
+    reference = {"secretKeyRef": {"name": secret, "key": "HF_TOKEN"}}
+    return {"name": "HF_TOKEN", "valueFrom": reference}
+
+
+def data_path(role: str, source: DataSource) -> str | None:
+    """Where a pod finds a data file that is mounted; None for a file that it fetches."""
+    if source.config_map:
+        return f"{c.DATA_DIR}/{role}/{source.config_map.key}"
+    uri = source.uri or ""
+    if uri.startswith("pvc://"):
+        return f"{c.DATA_DIR}/{role}/{uri.removeprefix('pvc://').split('/', 1)[1]}"
+    return None
+
+
+def _with_data(mounts: Mounts, job: FineTuneJob) -> Mounts:
+    for role, source in (
+        ("training", job.spec.data.training),
+        ("validation", job.spec.data.validation),
+    ):
+        if source is None:
+            continue
+        path = f"{c.DATA_DIR}/{role}"
+        if source.config_map:
+            key = source.config_map.key
+            picked = {"name": source.config_map.name, "items": [{"key": key, "path": key}]}
+            mounts = mounts.with_volume(f"data-{role}", {"configMap": picked}, path)
+        elif source.uri and source.uri.startswith("pvc://"):
+            mounts = mounts.with_claim(source.uri.removeprefix("pvc://").split("/")[0], path)
+    return mounts
+
+
+def _with_model(mounts: Mounts, job: FineTuneJob) -> Mounts:
+    uri = job.spec.model.uri or ""
+    if uri.startswith("pvc://"):
+        return mounts.with_claim(uri.removeprefix("pvc://").split("/")[0], c.MODEL_DIR)
+    return mounts
+
+
+def _with_hub(mounts: Mounts, job: FineTuneJob, around: Surroundings) -> Mounts:
+    """The hub's address and the token; one pod has one HF_TOKEN, the model's own first."""
+    sources = [job.spec.model, job.spec.data.training, job.spec.data.validation]
+    secrets = [source.secret_ref.name for source in sources if source and source.secret_ref]
+    if around.hf_endpoint:
+        mounts = mounts.with_env(_variable("HF_ENDPOINT", around.hf_endpoint))
+    return mounts.with_env(_hub_token(secrets[0])) if secrets else mounts
+
+
+def _container(name: str, image: str, around: Surroundings, mounts: Mounts) -> Manifest:
+    return {
+        "name": name,
+        "image": image,
+        "imagePullPolicy": around.image_pull_policy,
+        "env": [_variable("HOME", c.SCRATCH_DIR), *mounts.env],
+        "volumeMounts": list(mounts.mounts),
+        "terminationMessagePath": c.TERMINATION_LOG,
+        "terminationMessagePolicy": "File",
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+    }
+
+
+def _pod_spec(container: Manifest, account: str, around: Surroundings, mounts: Mounts) -> Manifest:
+    spec: Manifest = {
+        "restartPolicy": "Never",
+        "serviceAccountName": account,
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": _USER,
+            "runAsGroup": _USER,
+            "fsGroup": _USER,
+            "fsGroupChangePolicy": "OnRootMismatch",
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": [container],
+        "volumes": list(mounts.volumes),
+    }
+    if around.image_pull_secrets:
+        spec["imagePullSecrets"] = [{"name": name} for name in around.image_pull_secrets]
+    return spec
+
+
+def _rule(action: str, *codes: ExitCode) -> Manifest:
+    values = sorted(int(code) for code in codes)
+    return {"action": action, "onExitCodes": {"operator": "In", "values": values}}
+
+
+def _job(metadata: Manifest, pod: Manifest) -> Manifest:
+    """A child Job: the operator alone decides on another attempt; disruptions are not failures."""
+    disrupted = {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget"}]}
+    final = (
+        ExitCode.BAD_DATA,
+        ExitCode.GPU_OUT_OF_MEMORY,
+        ExitCode.DIVERGED,
+        ExitCode.BAD_CONFIG,
+    )
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": metadata,
+        "spec": {
+            "backoffLimit": 0,
+            "podReplacementPolicy": "Failed",
+            "podFailurePolicy": {
+                "rules": [
+                    disrupted,
+                    _rule("Ignore", ExitCode.PREEMPTED),
+                    _rule("FailJob", *final),
+                ]
+            },
+            "template": {"metadata": {"labels": dict(metadata["labels"])}, "spec": pod},
+        },
+    }
+
+
+def prepare_job(
+    job: FineTuneJob, name: str, config: PrepareConfig, around: Surroundings
+) -> Manifest:
+    """The Job that reads and checks the data, and uploads it for a hosted job."""
+    hosted = job.spec.azure_open_ai
+    identity = hosted.auth.workload_identity if hosted else None
+    audiences = {c.AZURE_TOKEN_FILE: c.AZURE_TOKEN_AUDIENCE} if identity else {}
+    files = {"config.json": config.model_dump_json(exclude_none=True)}
+    if hosted and around.azure_ca:
+        files["azure-ca.crt"] = around.azure_ca
+    annotations, volume = _annotated(files)
+    mounts = _with_hub(_with_data(_base(volume, audiences), job), job, around)
+    if hosted and hosted.auth.api_key_secret_ref:
+        reference = hosted.auth.api_key_secret_ref
+        picked = {"secretName": reference.name, "items": [{"key": reference.key, "path": "key"}]}
+        mounts = mounts.with_volume("api-key", {"secret": picked}, c.API_KEY_FILE.rsplit("/", 1)[0])
+    if config.tokenizer is not None:
+        mounts = _with_model(mounts, job)
+    container = _container("prepare", around.prepare_image, around, mounts)
+    container["command"] = ["python", "-m", "finetune_operator.prepare"]
+    container["resources"] = {
+        "requests": {"cpu": "50m", "memory": "128Mi"},
+        "limits": {"memory": "1Gi"},
+    }
+    account = identity.service_account_name if identity else TRAINER_ACCOUNT
+    pod = _pod_spec(container, account, around, mounts)
+    pod["terminationGracePeriodSeconds"] = 5
+    metadata = _metadata(job, name, c.COMPONENT_PREPARE)
+    metadata["annotations"] = {SPEC_DIGEST_ANNOTATION: names.spec_digest(job)}
+    manifest = _job(metadata, pod)
+    manifest["spec"]["template"]["metadata"]["annotations"] = annotations
+    return manifest
+
+
+def training_job(job: FineTuneJob, name: str, claim: str, around: Surroundings) -> Manifest:
+    """The Job of one attempt."""
+    asked = job.spec.kubernetes
+    if asked is None:
+        raise ValueError("a hosted job has no training Job")
+    template = asked.pod_template
+    audiences = {c.PROGRESS_TOKEN_FILE: c.PROGRESS_AUDIENCE}
+    config = {"configMap": {"name": name}}
+    mounts = _with_model(_with_data(_base(config, audiences), job), job)
+    mounts = _with_hub(mounts, job, around).with_claim(claim, c.OUTPUT_DIR, read_only=False)
+    mounts = mounts.with_volume(
+        "shared-memory", {"emptyDir": {"medium": "Memory"}}, "/dev/shm", read_only=False
+    )
+    mounts = mounts.with_env(
+        _variable("KUBEFLOW_TRAINER_SERVER_URL", progress_url(job, around)),
+        _variable("KUBEFLOW_TRAINER_SERVER_CA_CERT", c.PROGRESS_CA_FILE),
+        _variable("KUBEFLOW_TRAINER_SERVER_TOKEN", c.PROGRESS_TOKEN_FILE),
+    )
+    if template and template.env:
+        mounts = mounts.with_env(*(_variable(env.name, env.value) for env in template.env))
+    container = _container("trainer", asked.image or around.trainer_image, around, mounts)
+    if asked.resources:
+        container["resources"] = asked.resources.model_dump(mode="json", exclude_none=True)
+    pod = _pod_spec(container, TRAINER_ACCOUNT, around, mounts)
+    pod["terminationGracePeriodSeconds"] = _GRACE_SECONDS
+    manifest = _job(_metadata(job, name, c.COMPONENT_TRAINER), pod)
+    _apply_template(manifest, job)
+    if asked.queue_name:
+        manifest["metadata"]["labels"][c.LABEL_KUEUE_QUEUE] = asked.queue_name
+        manifest["spec"]["suspend"] = True
+    return manifest
+
+
+_TEMPLATE_FIELDS = (
+    "node_selector", "tolerations", "affinity", "topology_spread_constraints",
+    "priority_class_name", "runtime_class_name", "scheduler_name",
+)  # fmt: skip
+
+
+def _apply_template(manifest: Manifest, job: FineTuneJob) -> None:
+    """The closed list of what users may say about the pod; our labels win."""
+    template = job.spec.kubernetes.pod_template if job.spec.kubernetes else None
+    if template is None:
+        return
+    pod = manifest["spec"]["template"]
+    chosen = template.model_dump(mode="json", exclude_none=True, include=set(_TEMPLATE_FIELDS))
+    pod["spec"].update(chosen)
+    pod["metadata"]["labels"] = {**(template.labels or {}), **pod["metadata"]["labels"]}
+    if template.annotations:
+        pod["metadata"]["annotations"] = dict(template.annotations)
+    if template.image_pull_secrets:
+        pod["spec"]["imagePullSecrets"] = [
+            *pod["spec"].get("imagePullSecrets", []),
+            *({"name": secret.name} for secret in template.image_pull_secrets),
+        ]
+
+
+def progress_url(job: FineTuneJob, around: Surroundings) -> str:
+    """Where this job's pods report, in Kubeflow Trainer's wire format."""
+    meta = job.metadata
+    path = "apis/trainer.kubeflow.org/v1alpha1"
+    return f"{around.progress_url}/{path}/namespaces/{meta.namespace}/trainjobs/{meta.name}/status"
+
+
+def output_claim(job: FineTuneJob, name: str, around: Surroundings, *, delete: bool) -> Manifest:
+    """The job's own PVC; it goes with the FineTuneJob only if the deletionPolicy says so."""
+    metadata = _metadata(job, name, c.COMPONENT_TRAINER)
+    if not delete:
+        del metadata["ownerReferences"]
+    spec: Manifest = {
+        "accessModes": ["ReadWriteOnce"],
+        "resources": {"requests": {"storage": around.output_storage}},
+    }
+    if around.storage_class:
+        spec["storageClassName"] = around.storage_class
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": metadata,
+        "spec": spec,
+    }
+
+
+def trainer_account(namespace: str) -> Manifest:
+    """The ServiceAccount of tenant pods: no rights, only a subject for the progress token."""
+    return {
+        "apiVersion": "v1",
+        "kind": "ServiceAccount",
+        "metadata": {
+            "name": TRAINER_ACCOUNT,
+            "namespace": namespace,
+            "labels": {c.LABEL_MANAGED_BY: c.MANAGED_BY},
+        },
+        "automountServiceAccountToken": False,
+    }
+
+
+def result_config_map(job: FineTuneJob, data: dict[str, str]) -> Manifest:
+    """The result, for other manifests to consume."""
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": _metadata(job, names.result_name(job), "result"),
+        "data": data,
+    }

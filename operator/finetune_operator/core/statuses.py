@@ -1,0 +1,106 @@
+"""Status as JSON: what to send, what matters at once, and what an error makes of it.
+
+Pure. A merge patch sends null for what is gone and nothing for what is unchanged.
+"""
+
+from datetime import datetime
+from typing import Any
+
+from finetune_api.job import FineTuneJob
+from finetune_api.reasons import Phase
+from finetune_api.status import FineTuneJobStatus
+from finetune_operator.core import conditions
+from finetune_operator.core.conditions import Summary, parse_time
+from finetune_operator.core.errors import OperatorError, Terminal, Transient
+
+Json = dict[str, Any]
+
+
+def as_json(status: FineTuneJobStatus) -> Json:
+    """The status as the API server keeps it: no nulls."""
+    dumped: Json = status.model_dump(mode="json", exclude_none=True)
+    return dumped
+
+
+def difference(old: Json, new: Json) -> Json:
+    """The merge patch that turns old into new; empty if they are equal."""
+    patch: Json = {key: None for key in old if key not in new}
+    for key, value in new.items():
+        before = old.get(key)
+        if isinstance(before, dict) and isinstance(value, dict):
+            if inner := difference(before, value):
+                patch[key] = inner
+        elif key not in old or before != value:
+            patch[key] = value
+    return patch
+
+
+def _without_progress(status: FineTuneJobStatus) -> FineTuneJobStatus:
+    """What is left when only the figures of a running job are taken away."""
+    quiet = [condition.model_copy(update={"message": ""}) for condition in status.conditions]
+    attempts = [attempt.model_copy(update={"step": None}) for attempt in status.attempts or ()]
+    kubernetes = status.kubernetes
+    if kubernetes is not None:
+        kubernetes = kubernetes.model_copy(update={"checkpoint": None})
+    return status.model_copy(
+        update={
+            "progress": None,
+            "message": None,
+            "metrics": None,
+            "conditions": quiet,
+            "attempts": attempts,
+            "kubernetes": kubernetes,
+        }
+    )
+
+
+def wait_before_writing(
+    old: FineTuneJobStatus, new: FineTuneJobStatus, now: datetime, interval: float
+) -> float:
+    """Seconds until this may be written: 0 unless only the figures of a running job moved."""
+    written = old.progress.updated_at if old.progress else None
+    if written is None or _without_progress(old) != _without_progress(new):
+        return 0.0
+    return max(0.0, interval - (now - parse_time(written)).total_seconds())
+
+
+def with_error(
+    job: FineTuneJob, error: OperatorError, *, now: datetime, lasts: float, stalled_after: float
+) -> FineTuneJobStatus:
+    """The status of a job whose next step failed; `lasts` is for how many seconds by now."""
+    phase = job.status.phase or Phase.PENDING
+    if isinstance(error, Terminal):
+        summary = conditions.failed(error.reason, error.message)
+    elif isinstance(error, Transient) and error.waits_for_user and lasts >= stalled_after:
+        summary = conditions.waiting_for_user(phase, error.reason, error.message)
+    else:
+        summary = conditions.working(phase, error.reason, error.message)
+    generation = job.metadata.generation
+    told = conditions.summarise(
+        job.status, _keep_suspended(job.status, summary), generation=generation, now=now
+    )
+    if isinstance(error, Terminal):
+        return told.model_copy(update={"completion_time": conditions.timestamp(now)})
+    return told
+
+
+def _keep_suspended(status: FineTuneJobStatus, summary: Summary) -> Summary:
+    """A pause of ours is remembered through errors: it is what allows a resume."""
+    found = conditions.get(status, conditions.ConditionType.SUSPENDED)
+    if found is None:
+        return summary
+    kept = conditions.Fact(
+        type=conditions.ConditionType.SUSPENDED,
+        status=found.status,
+        reason=conditions.Reason(found.reason),
+        message=found.message,
+    )
+    return Summary(
+        phase=summary.phase,
+        reason=summary.reason,
+        message=summary.message,
+        ready=summary.ready,
+        reconciling=summary.reconciling,
+        stalled=summary.stalled,
+        extra=(*summary.extra, kept),
+    )

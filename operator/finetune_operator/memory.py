@@ -1,0 +1,51 @@
+"""What this leadership knows of a job besides status: only what may be lost with the process.
+
+No I/O. Nothing here is needed to be right: a new leader starts without it and looks instead.
+"""
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from finetune_api.reasons import Reason
+from finetune_operator.core.observed import SubmissionFacts
+
+
+@dataclass
+class JobMemory:
+    """One FineTuneJob, by uid."""
+
+    submissions: dict[str, SubmissionFacts] = field(default_factory=dict)
+    cancelled: set[str] = field(default_factory=set)
+    """Ids of hosted jobs whose cancellation the service accepted."""
+    exported: bool = False
+    error: Reason | None = None
+    error_since: datetime | None = None
+
+    def submission(self, marker: str, now: datetime) -> SubmissionFacts:
+        """What is known of a marker; from now on if it is new here."""
+        return self.submissions.setdefault(
+            marker, SubmissionFacts(recorded_here=False, known_since=now)
+        )
+
+    def recorded(self, marker: str, now: datetime) -> None:
+        """This leadership wrote the marker: nobody else can have sent it."""
+        self.submissions[marker] = SubmissionFacts(recorded_here=True, known_since=now)
+
+    def posted(self, marker: str, now: datetime | None) -> None:
+        """The submission was sent at this moment; None: it certainly was not."""
+        known = self.submissions[marker]
+        self.submissions[marker] = replace(known, posted_at=now, last_look_at=None)
+
+    def looked(self, marker: str, now: datetime) -> None:
+        """A search that began at this moment did not find it."""
+        self.submissions[marker] = replace(self.submissions[marker], last_look_at=now)
+
+    def failed(self, reason: Reason, now: datetime) -> float:
+        """For how many seconds this error lasts."""
+        if self.error is not reason or self.error_since is None:
+            self.error, self.error_since = reason, now
+        return (now - self.error_since).total_seconds()
+
+    def went_well(self) -> None:
+        """No error any more."""
+        self.error = self.error_since = None
