@@ -118,6 +118,8 @@ class TrainerConfig(ApiModel):
 
     job: str
     """namespace/name, for logs and the result's card."""
+    job_uid: str = ""
+    """A checkpoint or result of another uid is never taken for this job's."""
     attempt: int
     model: Annotated[HubSource | FileSource, Field(discriminator="kind")]
     model_display: str

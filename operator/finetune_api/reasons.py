@@ -53,6 +53,7 @@ class Reason(StrEnum):
     RETRY_REQUESTED = "RetryRequested"
 
     # On request
+    PREEMPTED = "Preempted"
     SUSPENDED = "Suspended"
     PAUSING = "Pausing"
     CANCELLED = "Cancelled"
