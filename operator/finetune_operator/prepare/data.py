@@ -1,0 +1,148 @@
+"""Fetches the data and checks all of it: the part that both backends share.
+
+Blocks; uses the network only through finetune_data. Knows no service.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from finetune_api.pods import DataFile, PrepareConfig
+from finetune_api.reasons import ExitCode, Reason
+from finetune_api.status import DataSetReport
+from finetune_data.report import (
+    FileCheck,
+    check_file,
+    training_warnings,
+    validation_warnings,
+)
+from finetune_data.sources import SourceError, fetch, fetch_tokenizer
+from finetune_data.tokens import ChatTokenizer, TokenCounter, TokenizerError
+from finetune_operator.prepare import failure
+from finetune_operator.prepare.failure import Failure
+
+_log = logging.getLogger(__name__)
+
+_MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckedFile:
+    """A local file that was checked, and what was found."""
+
+    what: str
+    """How people know it: Training data (ConfigMap gsm8k/train.jsonl)."""
+    path: Path
+    check: FileCheck
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckedData:
+    """The job's data, in order."""
+
+    training: CheckedFile
+    validation: CheckedFile | None
+
+    def training_report(self) -> DataSetReport:
+        """What status says of the training data."""
+        warnings = training_warnings(
+            self.training.check, has_validation=self.validation is not None
+        )
+        return self.training.check.report(warnings)
+
+    def validation_report(self) -> DataSetReport | None:
+        """What status says of the validation data, if there is any."""
+        if self.validation is None:
+            return None
+        warnings = validation_warnings(self.validation.check, self.training.check)
+        return self.validation.check.report(warnings)
+
+
+def prepare_data(config: PrepareConfig, directory: Path) -> CheckedData:
+    """Fetch and check; Failure says what is wrong. `directory` takes downloads."""
+    check = _Checking(
+        images=config.upload is not None,
+        tokenizer=_tokenizer(config, directory),
+        max_tokens=config.max_sequence_length,
+        directory=directory,
+    )
+    training = check.file("training", config.training)
+    _refuse_few(training, config.min_examples)
+    return CheckedData(
+        training=training,
+        validation=check.file("validation", config.validation) if config.validation else None,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Checking:
+    """What holds for both files."""
+
+    images: bool
+    tokenizer: ChatTokenizer | None
+    max_tokens: int | None
+    directory: Path
+
+    def file(self, role: str, file: DataFile) -> CheckedFile:
+        """Fetch and check one file."""
+        what = f"{role.capitalize()} data ({file.display})"
+        path = _fetched(what, file, self.directory / role)
+        _log.info("%s: checking %d bytes", what, path.stat().st_size)
+        check = check_file(
+            path,
+            images=self.images,
+            tokens=TokenCounter(self.tokenizer, self.max_tokens) if self.tokenizer else None,
+            progress=_progress(what),
+        )
+        _refuse_bad(what, file, check)
+        _log.info("%s: %d examples are in order", what, check.examples)
+        return CheckedFile(what=what, path=path, check=check)
+
+
+def _tokenizer(config: PrepareConfig, directory: Path) -> ChatTokenizer | None:
+    if config.tokenizer is None:
+        return None
+    _log.info("Fetching the model's tokenizer")
+    try:
+        return ChatTokenizer(fetch_tokenizer(config.tokenizer, directory / "tokenizer"))
+    except SourceError as error:
+        raise failure.unreadable("Model", error, Reason.MODEL_UNAVAILABLE) from error
+    except TokenizerError as error:
+        raise Failure(ExitCode.BAD_CONFIG, Reason.MODEL_UNAVAILABLE, f"Model: {error}") from error
+
+
+def _fetched(what: str, file: DataFile, directory: Path) -> Path:
+    _log.info("%s: fetching", what)
+    try:
+        path = fetch(file.source, directory)
+    except SourceError as error:
+        raise failure.unreadable(what, error, Reason.DATA_UNAVAILABLE) from error
+    if not path.is_file():
+        raise failure.unreadable(
+            what, SourceError("the path is a folder; name a file", False), Reason.DATA_UNAVAILABLE
+        )
+    return path
+
+
+def _progress(what: str) -> Callable[[int], None]:
+    return lambda size: _log.info("%s: %d MiB checked", what, size // _MIB)
+
+
+def _refuse_bad(what: str, file: DataFile, check: FileCheck) -> None:
+    if file.sha256 is not None and check.sha256 != file.sha256:
+        raise failure.bad_data(
+            f"{what} has the digest {check.sha256}, but {file.sha256} is expected; "
+            "restore the file or change `sha256`",
+            Reason.DATA_CHANGED,
+        )
+    if check.bad_total:
+        raise failure.bad_rows(what, check.bad_rows, check.bad_total)
+
+
+def _refuse_few(file: CheckedFile, min_examples: int) -> None:
+    if file.check.examples < min_examples:
+        raise failure.bad_data(
+            f"{file.what} has {file.check.examples} examples; at least {min_examples} are needed, "
+            "and fifty or more are sensible"
+        )

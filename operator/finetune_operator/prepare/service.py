@@ -1,0 +1,159 @@
+"""The client of the hosted service, with the tenant's key or identity; its errors become ours.
+
+Nothing but this file knows the client library. No redirect is followed: a key goes to one host.
+"""
+
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from urllib.parse import urlsplit
+
+import httpx2
+import openai
+from azure.core.exceptions import AzureError, ClientAuthenticationError
+from azure.core.pipeline.transport import AioHttpTransport
+from azure.identity.aio import ClientAssertionCredential
+
+from finetune_api.pods import UploadTarget
+from finetune_api.reasons import Reason
+from finetune_operator.core.azure_errors import (
+    ROLE,
+    Answer,
+    Call,
+    Caller,
+    Purpose,
+    no_answer,
+    quotable,
+    refusal,
+    unreachable,
+)
+from finetune_operator.core.errors import Transient
+from finetune_operator.prepare.places import Places
+
+TIMEOUT = httpx2.Timeout(60.0, connect=15.0, write=300.0, read=300.0)
+"""Seconds. Reading waits for the answer to an upload, which the service stores first."""
+
+_PUBLIC_AUTHORITY = "login.microsoftonline.com"
+
+
+@asynccontextmanager
+async def connect(target: UploadTarget, places: Places) -> AsyncIterator[openai.AsyncOpenAI]:
+    """A client of the account, authenticated as `target` says."""
+    trust = _trust(places)
+    async with AsyncExitStack() as stack:
+        key = await _key(target, places, trust, stack)
+        http = await stack.enter_async_context(
+            httpx2.AsyncClient(verify=trust, timeout=TIMEOUT, follow_redirects=False)
+        )
+        yield openai.AsyncOpenAI(
+            base_url=target.base_url, api_key=key, http_client=http, timeout=TIMEOUT
+        )
+
+
+def _trust(places: Places) -> ssl.SSLContext:
+    """The system's CAs, and the chart's if there is one."""
+    context = ssl.create_default_context()
+    if places.azure_ca.is_file():
+        context.load_verify_locations(places.azure_ca)
+    return context
+
+
+async def _key(
+    target: UploadTarget, places: Places, trust: ssl.SSLContext, stack: AsyncExitStack
+) -> str | Callable[[], Awaitable[str]]:
+    if target.client_id is None or target.tenant_id is None:
+        return _api_key(places)
+    credential = await stack.enter_async_context(
+        ClientAssertionCredential(
+            target.tenant_id,
+            target.client_id,
+            places.azure_token.read_text,
+            authority=target.authority_host or _PUBLIC_AUTHORITY,
+            # Another authority than the public one is not in the public list of authorities.
+            disable_instance_discovery=target.authority_host is not None,
+            transport=AioHttpTransport(connection_verify=trust),
+        )
+    )
+
+    async def token() -> str:
+        with _explained_identity(target):
+            return (await credential.get_token(target.token_scope)).token
+
+    return token
+
+
+def _api_key(places: Places) -> str:
+    key = places.api_key.read_text().strip() if places.api_key.is_file() else ""
+    if not key or not key.isascii() or not key.isprintable():
+        raise Transient(
+            Reason.AUTHENTICATION_FAILED,
+            "The Secret of auth.apiKeySecretRef holds no API key: put the account's key into it.",
+            waits_for_user=True,
+        )
+    return key
+
+
+@contextmanager
+def _explained_identity(target: UploadTarget) -> Iterator[None]:
+    try:
+        yield
+    except ClientAuthenticationError as error:
+        raise Transient(
+            Reason.AUTHENTICATION_FAILED,
+            f"Entra gives the identity {target.client_id} no token: check clientID, tenantID and"
+            " the federated credential of the ServiceAccount in auth.workloadIdentity. Entra says: "
+            f"{quotable(error.message)}",
+            waits_for_user=True,
+        ) from error
+    except AzureError as error:
+        raise unreachable(target.authority_host or _PUBLIC_AUTHORITY) from error
+
+
+@contextmanager
+def explained(target: UploadTarget) -> Iterator[None]:
+    """Turns the client's errors into the operator's own."""
+    call = Call(
+        purpose=Purpose.LIST, host=urlsplit(target.base_url).hostname or "", caller=_caller(target)
+    )
+    try:
+        yield
+    except openai.APIStatusError as error:
+        raise refusal(_answer(error), call) from error
+    except openai.APITimeoutError as error:
+        raise no_answer(call) from error
+    except openai.APIConnectionError as error:
+        raise _no_connection(call, error) from error
+
+
+def _answer(error: openai.APIStatusError) -> Answer:
+    body = error.body if isinstance(error.body, dict) else {}
+    message = body.get("message")
+    return Answer(
+        status=error.status_code,
+        code=str(error.code or ""),
+        message=message if isinstance(message, str) else "",
+    )
+
+
+def _no_connection(call: Call, error: openai.APIConnectionError) -> Transient:
+    said = str(error.__cause__)
+    return unreachable(
+        call.host,
+        untrusted="CERTIFICATE_VERIFY_FAILED" in said,
+        unknown_host="Name or service not known" in said,
+    )
+
+
+def _caller(target: UploadTarget) -> Caller:
+    if target.client_id is None:
+        return Caller(
+            credential="the API key of auth.apiKeySecretRef",
+            if_unknown="Put a valid key of this account into the Secret",
+            if_forbidden="Allow access with keys on the account, or use auth.workloadIdentity",
+        )
+    role = f"the role '{ROLE}' on the account (a new assignment takes up to 30 minutes)"
+    return Caller(
+        credential=f"the identity {target.client_id} of auth.workloadIdentity",
+        if_unknown=f"Check clientID and tenantID, and that the identity has {role}",
+        if_forbidden=f"Give the identity {role}",
+    )
