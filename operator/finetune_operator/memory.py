@@ -4,10 +4,12 @@ No I/O. Nothing here is needed to be right: a new leader starts without it and l
 """
 
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from finetune_api.reasons import Reason
 from finetune_operator.core.observed import SubmissionFacts
+
+_CANCEL_AGAIN = timedelta(minutes=2)
 
 
 @dataclass
@@ -15,8 +17,8 @@ class JobMemory:
     """One FineTuneJob, by uid."""
 
     submissions: dict[str, SubmissionFacts] = field(default_factory=dict)
-    cancelled: set[str] = field(default_factory=set)
-    """Ids of hosted jobs whose cancellation the service accepted."""
+    cancelled: dict[str, datetime] = field(default_factory=dict)
+    """When the service accepted the cancellation of a hosted job, by id."""
     exported: bool = False
     error: Reason | None = None
     error_since: datetime | None = None
@@ -39,6 +41,11 @@ class JobMemory:
     def looked(self, marker: str, now: datetime) -> None:
         """A search that began at this moment did not find it."""
         self.submissions[marker] = replace(self.submissions[marker], last_look_at=now)
+
+    def cancel_sent(self, job_id: str | None, now: datetime) -> bool:
+        """Whether the service accepted a cancellation so lately that it may still be at it."""
+        sent = self.cancelled.get(job_id) if job_id else None
+        return sent is not None and now - sent < _CANCEL_AGAIN
 
     def failed(self, reason: Reason, now: datetime) -> float:
         """For how many seconds this error lasts."""

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from finetune_api.constants import FINALIZER
 from finetune_api.job import FineTuneJob
 from finetune_api.pods import UploadTarget
-from finetune_api.reasons import ConditionType, Reason
+from finetune_api.reasons import ConditionType, Phase, Reason
 from finetune_api.status import FineTuneJobStatus
 from finetune_operator.adapters.api import Api
 from finetune_operator.adapters.resources import FINETUNEJOBS
@@ -37,26 +37,43 @@ _MOST_STEPS = 12
 class Hosted(Protocol):
     """What the reconciler needs of the hosted backend."""
 
-    def observe(self, key: Key, job: FineTuneJob) -> Remote | None: ...
-    def error(self, key: Key) -> OperatorError | None: ...
-    def upload_target(self, job: FineTuneJob) -> UploadTarget: ...
+    def observe(self, key: Key, job: FineTuneJob) -> Remote | None:
+        """The last snapshot of the job that status names."""
+
+    def error(self, key: Key) -> OperatorError | None:
+        """What the service last answered instead, if it did."""
+
     async def create(
         self, job: FineTuneJob, *, suffix: str, training_file: str, validation_file: str | None
-    ) -> RemoteJob: ...
+    ) -> RemoteJob:
+        """Creates the job, once."""
+
     async def find(
         self, job: FineTuneJob, *, suffix: str, started_at: datetime
-    ) -> tuple[RemoteJob, ...]: ...
-    async def cancel(self, job: FineTuneJob, job_id: str) -> RemoteJob: ...
-    async def pause(self, job: FineTuneJob, job_id: str) -> RemoteJob: ...
-    async def resume(self, job: FineTuneJob, job_id: str) -> RemoteJob: ...
-    async def refresh(self, job: FineTuneJob, job_id: str) -> Remote: ...
-    def forget(self, key: Key) -> None: ...
+    ) -> tuple[RemoteJob, ...]:
+        """Jobs with this suffix, oldest first."""
+
+    async def cancel(self, job: FineTuneJob, job_id: str) -> RemoteJob:
+        """Cancels; the job as it is then."""
+
+    async def pause(self, job: FineTuneJob, job_id: str) -> RemoteJob:
+        """Pauses; the job as it is then."""
+
+    async def resume(self, job: FineTuneJob, job_id: str) -> RemoteJob:
+        """Resumes; the job as it is then."""
+
+    async def refresh(self, job: FineTuneJob, job_id: str) -> Remote:
+        """Asks the service now."""
+
+    def forget(self, key: Key) -> None:
+        """The object is gone."""
 
 
 class Reporter(Protocol):
     """Where Events go; never fails."""
 
-    def emit(self, obj: Json, reason: Reason, message: str, *, warning: bool = False) -> None: ...
+    def emit(self, obj: Json, reason: Reason, message: str, *, warning: bool = False) -> None:
+        """Post an Event about the object."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +84,8 @@ class Outside:
     store: Store
     cluster: Cluster
     hosted: Hosted
+    upload_target: Callable[[FineTuneJob], UploadTarget]
+    """Where the prepare pod of a hosted job puts its files; raises if that is not allowed."""
     events: Reporter
     orphaned: Callable[[], None]
     """Counts a hosted job that is left behind."""
@@ -139,7 +158,7 @@ class Reconciler:
             progress=store.progress(uid),
             remote=self._out.hosted.observe(key, job) if hosted else None,
             submission=memory.submission(marker, now) if marker else None,
-            cancel_sent=bool(part and part.job_id in memory.cancelled),
+            cancel_sent=memory.cancel_sent(part.job_id if part else None, now),
             exported=memory.exported,
         )
 
@@ -215,9 +234,7 @@ class Reconciler:
         where = ".".join(str(part) for part in error.errors()[0]["loc"])
         message = f"The object does not fit this operator's schema at {where}: apply it again"
         meta, now = raw["metadata"], self._out.now()
-        summary = conditions.waiting_for_user(
-            conditions.Phase.PENDING, Reason.INVALID_SPEC, message
-        )
+        summary = conditions.waiting_for_user(Phase.PENDING, Reason.INVALID_SPEC, message)
         status = conditions.summarise(
             FineTuneJobStatus(), summary, generation=meta.get("generation", 0), now=now
         )
@@ -248,7 +265,7 @@ class Reconciler:
                     memory.recorded(part.submission.marker, out.now())
                 memory.exported = False
             case plan.CreatePrepare():
-                target = out.hosted.upload_target(job) if job.spec.azure_open_ai else None
+                target = out.upload_target(job) if job.spec.azure_open_ai else None
                 least = self._policy.hosted_min_examples if target else 1
                 await out.cluster.create_prepare(job, action.retry, target, least)
             case plan.CreateTraining():
@@ -276,11 +293,13 @@ class Reconciler:
                 job = await self._look(job, action.suffix, memory)
             case plan.CancelRemote():
                 await out.hosted.cancel(job, action.job_id)
-                memory.cancelled.add(action.job_id)
+                memory.cancelled[action.job_id] = out.now()
             case plan.PauseRemote():
                 await out.hosted.pause(job, action.job_id)
+                return replace(self._observe(key, job, memory), asked=True)
             case plan.ResumeRemote():
                 await out.hosted.resume(job, action.job_id)
+                return replace(self._observe(key, job, memory), asked=True)
             case plan.Refresh():
                 remote = await out.hosted.refresh(job, action.job_id)
                 return replace(self._observe(key, job, memory), remote=remote)

@@ -213,7 +213,7 @@ def _by_status(
         message = "The job was cancelled at the service, not by this FineTuneJob"
         return _over(seen, status, Reason.CANCELLED_REMOTELY, message)
     if not seen.job.spec.suspend and job.raw_status in _PAUSED and _paused_by_us(seen):
-        return _resume(status, job)
+        return _resume(seen, status, job)
     return Outcome(status=status, summary=_running(status, job), look_again_after=_FOLLOW_EVERY)
 
 
@@ -221,8 +221,8 @@ def _paused_by_us(seen: Observed) -> bool:
     return conditions.is_true(seen.job.status, ConditionType.SUSPENDED)
 
 
-def _resume(status: FineTuneJobStatus, job: RemoteJob) -> Outcome:
-    if job.raw_status == "paused":
+def _resume(seen: Observed, status: FineTuneJobStatus, job: RemoteJob) -> Outcome:
+    if job.raw_status == "paused" and not seen.asked:
         return Outcome(action=ResumeRemote(job_id=job.id))
     summary = conditions.working(
         Phase.SUSPENDED,
@@ -326,7 +326,7 @@ def suspend(seen: Observed, policy: Policy) -> Outcome:
     if job.raw_status == "paused":
         summary = conditions.suspended("The service paused the job")
         return Outcome(status=followed, summary=summary, look_again_after=_FOLLOW_EVERY)
-    if job.raw_status == "running" and (remote.details.step or 0) >= 1:
+    if job.raw_status == "running" and (remote.details.step or 0) >= 1 and not seen.asked:
         return Outcome(action=PauseRemote(job_id=job.id))
     waits = (
         "The service is pausing the job"

@@ -172,8 +172,10 @@ class Observed:
     submission: SubmissionFacts | None = None
     confirmed_absent: bool = False
     """The API server itself said that the current attempt's Job is not there."""
+    asked: bool = False
+    """The service was asked to pause or resume in this very round: once is enough."""
     cancel_sent: bool = False
-    """The service has accepted the request to cancel."""
+    """The service has accepted the request to cancel, not long ago."""
     exported: bool = False
     """The result's ConfigMap is written."""
     gone: bool = False

@@ -37,6 +37,21 @@ def model_source(job: FineTuneJob) -> HubSource | FileSource:
     return FileSource(path=f"{c.MODEL_DIR}/{path}".rstrip("/"))
 
 
+def upload_target(
+    job: FineTuneJob, *, base_url: str, token_scope: str, authority_host: str | None
+) -> UploadTarget:
+    """Where the prepare pod of a hosted job puts its files, and as whom."""
+    hosted = job.spec.azure_open_ai
+    identity = hosted.auth.workload_identity if hosted else None
+    return UploadTarget(
+        base_url=base_url,
+        token_scope=token_scope,
+        authority_host=authority_host,
+        client_id=identity.client_id if identity else None,
+        tenant_id=identity.tenant_id if identity else None,
+    )
+
+
 def _data_file(
     role: str, source: DataSource, seen: str | None, allowed: list[str], denied: list[str]
 ) -> DataFile:

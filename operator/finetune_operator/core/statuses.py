@@ -7,9 +7,9 @@ from datetime import datetime
 from typing import Any
 
 from finetune_api.job import FineTuneJob
-from finetune_api.reasons import Phase
+from finetune_api.reasons import ConditionType, Phase, Reason
 from finetune_api.status import FineTuneJobStatus
-from finetune_operator.core import conditions
+from finetune_operator.core import attempts, conditions
 from finetune_operator.core.conditions import Summary, parse_time
 from finetune_operator.core.errors import OperatorError, Terminal, Transient
 
@@ -75,24 +75,27 @@ def with_error(
         summary = conditions.waiting_for_user(phase, error.reason, error.message)
     else:
         summary = conditions.working(phase, error.reason, error.message)
-    generation = job.metadata.generation
     told = conditions.summarise(
-        job.status, _keep_suspended(job.status, summary), generation=generation, now=now
+        job.status,
+        _keep_suspended(job.status, summary),
+        generation=job.metadata.generation,
+        now=now,
     )
-    if isinstance(error, Terminal):
-        return told.model_copy(update={"completion_time": conditions.timestamp(now)})
-    return told
+    if not isinstance(error, Terminal):
+        return told
+    ended = attempts.end(told, now, error.reason, error.message)
+    return ended.model_copy(update={"completion_time": conditions.timestamp(now)})
 
 
 def _keep_suspended(status: FineTuneJobStatus, summary: Summary) -> Summary:
     """A pause of ours is remembered through errors: it is what allows a resume."""
-    found = conditions.get(status, conditions.ConditionType.SUSPENDED)
+    found = conditions.get(status, ConditionType.SUSPENDED)
     if found is None:
         return summary
     kept = conditions.Fact(
-        type=conditions.ConditionType.SUSPENDED,
+        type=ConditionType.SUSPENDED,
         status=found.status,
-        reason=conditions.Reason(found.reason),
+        reason=Reason(found.reason),
         message=found.message,
     )
     return Summary(

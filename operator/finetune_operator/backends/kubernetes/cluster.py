@@ -145,10 +145,10 @@ class Cluster:
         self, job: FineTuneJob, job_uid: str, pod_uid: str | None
     ) -> tuple[ObjectEvent, ...]:
         """The Events about a child Job, or about its pod if it has one."""
-        listing = await self._api.list_all(
+        items = await self._api.list_all(
             EVENTS, job.metadata.namespace, fields=f"involvedObject.uid={pod_uid or job_uid}"
         )
-        return tuple(object_event(item) for item in listing.items)
+        return tuple(object_event(item) for item in items)
 
     async def export_result(self, job: FineTuneJob, data: dict[str, str]) -> None:
         """Writes the result's ConfigMap."""
