@@ -19,6 +19,7 @@ from azure.core.exceptions import ClientAuthenticationError
 from azure.identity import ClientAssertionCredential, WorkloadIdentityCredential
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from azure_openai.identity import AuthorityError, Directory, Federation
 from azure_openai.issuer import JwksUrl, KeySource, KeyUnknownError
 from support.azure_account import http_client
 from support.certificates import make_server_certificate
@@ -265,3 +266,19 @@ class TestKeysFromTheCluster:
         assert claims["sub"] == SUBJECT
         with pytest.raises(KeyUnknownError):
             await keys.key("k2")
+
+    async def test_that_cannot_be_fetched_are_no_verdict_on_the_workload(
+        self, api_server: str, cluster: Cluster, tmp_path: Path
+    ) -> None:
+        token_file = tmp_path / "token"
+        token_file.write_text("not the token")
+        url = JwksUrl(api_server, ca_file=tmp_path / "ca.crt", token_file=token_file)
+        federation = Federation(tenant_id=TENANT, client_id=CLIENT, subject=SUBJECT)
+        directory = Directory(
+            issuer=ISSUER, keys=KeySource(url), federations=[federation], token_seconds=60
+        )
+        with pytest.raises(AuthorityError, match="cannot be read: 401") as refused:
+            await directory.exchange(
+                tenant_id=TENANT, client_id=CLIENT, assertion=cluster.token(), scope=SCOPE
+            )
+        assert (refused.value.status, refused.value.number) == (503, 90033)

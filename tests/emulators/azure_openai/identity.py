@@ -12,7 +12,7 @@ from typing import Any
 
 import jwt
 
-from azure_openai.issuer import KeySource, KeyUnknownError
+from azure_openai.issuer import KeySource, KeysUnavailableError, KeyUnknownError
 
 ASSERTION_AUDIENCE = "api://AzureADTokenExchange"
 DATA_PLANE_SCOPE = "https://cognitiveservices.azure.com/.default"
@@ -139,6 +139,9 @@ class Directory:
                 issuer=self._issuer,
                 options={"require": ["exp", "iss", "aud", "sub"]},
             )
+        except KeysUnavailableError as error:
+            message = f"The signing keys of the issuer cannot be read: {error}."
+            raise AuthorityError(503, "temporarily_unavailable", 90033, message) from error
         except (jwt.InvalidTokenError, KeyUnknownError) as error:
             raise _refusal(error) from error
 

@@ -21,6 +21,10 @@ class KeyUnknownError(Exception):
     """The issuer has published no such key."""
 
 
+class KeysUnavailableError(Exception):
+    """The issuer's keys cannot be read now; the text says why."""
+
+
 class _Loader(Protocol):
     async def load(self) -> dict[str, Any]:
         """The JWKS document."""
@@ -78,6 +82,7 @@ class KeySource:
 
         Raises:
             KeyUnknownError: the issuer has not published it.
+            KeysUnavailableError: the issuer cannot be asked.
         """
         age = time.monotonic() - self._loaded_at
         unknown = key_id not in self._keys
@@ -88,7 +93,10 @@ class KeySource:
         return self._keys[key_id]
 
     async def _load(self) -> None:
-        document = await self._loader.load()
+        try:
+            document = await self._loader.load()
+        except (OSError, aiohttp.ClientError) as error:
+            raise KeysUnavailableError(str(error)) from error
         found = jwt.PyJWKSet.from_dict(document)
         self._keys = {str(key.key_id): key for key in found.keys}
         self._loaded_at = time.monotonic()

@@ -33,7 +33,7 @@ def read_dataset(content: bytes) -> Dataset:
     """Count and check the rows of `content`."""
     rows: list[dict[str, Any]] = []
     file_problem: str | None = None
-    for number, line in enumerate(content.removeprefix(b"\xef\xbb\xbf").splitlines(), start=1):
+    for number, line in enumerate(content.splitlines(), start=1):
         if not line.strip():
             continue
         row = _parse(line)
