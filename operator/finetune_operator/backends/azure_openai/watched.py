@@ -1,0 +1,93 @@
+"""Which jobs are watched for whom, and what is known of each.
+
+Must not know how anything is learned: no request, no task.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from finetune_operator.adapters.store import Key
+from finetune_operator.core.observed import Remote
+
+_KEPT_FOR = timedelta(minutes=10)
+"""How long a note about a job waits for somebody to watch it."""
+_NEVER = -1_000_000
+
+
+@dataclass(kw_only=True)
+class Watched:
+    """A job that somebody waits for."""
+
+    keys: set[Key] = field(default_factory=set)
+    remote: Remote | None = None
+    details_round: int = _NEVER
+    """The poll that last asked for its events."""
+    final_tries: int = 0
+    over: bool = False
+    """Terminal, and published so: nothing is asked about it any more."""
+
+
+class WatchList:
+    """Watched jobs by id, and the one job of each key."""
+
+    def __init__(self, wake: Callable[[Key], None]) -> None:
+        self._wake = wake
+        self._watched: dict[str, Watched] = {}
+        self._ids: dict[Key, str] = {}
+        self._noted: dict[str, Remote] = {}
+
+    @property
+    def empty(self) -> bool:
+        """Whether nobody watches anything."""
+        return not self._ids
+
+    def active(self) -> dict[str, Watched]:
+        """The jobs that are not over, by id."""
+        return {job_id: watched for job_id, watched in self._watched.items() if not watched.over}
+
+    def add(self, key: Key, job_id: str) -> Watched:
+        """Let `key` watch this job, and no other."""
+        if self._ids.get(key) != job_id:
+            self.remove(key)
+            self._ids[key] = job_id
+            watched = self._watched.setdefault(job_id, Watched())
+            watched.keys.add(key)
+            watched.remote = watched.remote or self._noted.pop(job_id, None)
+        return self._watched[job_id]
+
+    def remove(self, key: Key) -> None:
+        """Let `key` watch nothing."""
+        job_id = self._ids.pop(key, None)
+        if job_id is None:
+            return
+        self._watched[job_id].keys.discard(key)
+        if not self._watched[job_id].keys:
+            del self._watched[job_id]
+
+    def last(self, job_id: str) -> Remote | None:
+        """What is known of a job."""
+        watched = self._watched.get(job_id)
+        return watched.remote if watched else self._noted.get(job_id)
+
+    def note(self, job_id: str, remote: Remote, *, over: bool) -> None:
+        """Keep a snapshot of a job, also of one that is only about to be watched."""
+        if job_id in self._watched:
+            self.publish(self._watched[job_id], remote, over=over)
+            return
+        oldest = remote.seen_at - _KEPT_FOR
+        self._noted = {id_: note for id_, note in self._noted.items() if note.seen_at >= oldest}
+        self._noted[job_id] = remote
+
+    def publish(self, watched: Watched, remote: Remote, *, over: bool) -> None:
+        """Replace a snapshot, and wake those who wait if it says something new."""
+        old, watched.remote, watched.over = watched.remote, remote, over
+        if old is None or (old.job, old.details) != (remote.job, remote.details):
+            for key in watched.keys:
+                self._wake(key)
+
+    def wake_all(self) -> None:
+        """Wake everybody who waits for a job that is not over."""
+        for watched in self.active().values():
+            for key in watched.keys:
+                self._wake(key)

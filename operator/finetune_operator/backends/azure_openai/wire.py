@@ -1,0 +1,217 @@
+"""Reads what the service sends: absent keys, unknown statuses, `error: {}`, -1 for automatic.
+
+Pure, and must not know how the bytes came here. Whatever is not as expected is left out, because
+the service leaves keys out and adds values without notice; only a job without an id is refused.
+"""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from finetune_operator.core.azure_errors import quotable
+from finetune_operator.core.observed import RemoteCheckpoint, RemoteDetails, RemoteJob
+
+Json = Mapping[str, Any]
+T = TypeVar("T")
+
+_AUTOMATIC = -1
+_TEXT_LIMIT = 253
+_ERROR_LIMIT = 1024
+_STEP = re.compile(r"Step (\d+)(?:/(\d+))?: training loss=([-+.\deE]+)")
+_BILLED = re.compile(r"Training tokens billed: (\d+)")
+
+
+class Unusable(ValueError):
+    """An answer that says nothing, such as a job without an id."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """One page of a list, as it came."""
+
+    items: Sequence[Json]
+    has_more: bool
+
+
+def page(body: Any) -> Page:
+    """A list's envelope; Unusable if it is none."""
+    data = body.get("data") if isinstance(body, Mapping) else None
+    if not isinstance(data, list):
+        raise Unusable("not a list")
+    items = [item for item in data if isinstance(item, Mapping)]
+    return Page(items=items, has_more=bool(body.get("has_more")))
+
+
+def job(body: Any, *, seen_at: datetime) -> RemoteJob:
+    """A hosted job; one without a time of creation counts as created when it was seen."""
+    if not isinstance(body, Mapping) or not _text(body.get("id")):
+        raise Unusable("not a job")
+    error = body.get("error")
+    error = error if isinstance(error, Mapping) else {}
+    return RemoteJob(
+        id=body["id"],
+        raw_status=_text(body.get("status")) or "",
+        created_at=_time(body.get("created_at")) or seen_at,
+        model=_text(body.get("model")) or "",
+        suffix=_text(body.get("suffix")),
+        training_file=_text(body.get("training_file")),
+        fine_tuned_model=_text(body.get("fine_tuned_model"), _ERROR_LIMIT),
+        finished_at=_time(body.get("finished_at")),
+        estimated_finish=_time(body.get("estimated_finish")),
+        trained_tokens=_count(body.get("trained_tokens")),
+        result_files=_texts(body.get("result_files")),
+        error_code=_text(error.get("code")),
+        error_message=_text(error.get("message"), _ERROR_LIMIT),
+        seed=_count(body.get("seed")),
+        hyperparameters=_hyperparameters(body),
+    )
+
+
+def jobs(items: Sequence[Json], *, seen_at: datetime) -> tuple[RemoteJob, ...]:
+    """The jobs of a page, in its order, without what is no job."""
+    return tuple(job(item, seen_at=seen_at) for item in items if _text(item.get("id")))
+
+
+def details(events: Sequence[Json], checkpoints: Sequence[Json]) -> RemoteDetails:
+    """What one page of events (newest first) and the checkpoints say."""
+    readings = [reading for event in events if (reading := _reading(event)) is not None]
+    messages = [text for event in events if (text := _text(event.get("message"), _ERROR_LIMIT))]
+    billed = (found for text in messages if (found := _BILLED.search(text)))
+    spoken = (
+        text
+        for event in events
+        if event.get("type") != "metrics" and (text := _text(event.get("message"), _ERROR_LIMIT))
+    )
+    newest = readings[0] if readings else _Reading()
+    return RemoteDetails(
+        step=newest.step,
+        total_steps=newest.total_steps,
+        train_loss=newest.train_loss,
+        validation_loss=_newest_validation(readings),
+        billed_tokens=next((int(found[1]) for found in billed), None),
+        last_message=quotable(next(spoken, "")),
+        checkpoints=_checkpoints(checkpoints),
+    )
+
+
+def updated(old: RemoteDetails, new: RemoteDetails) -> RemoteDetails:
+    """`new`, with what only older pages said."""
+    return RemoteDetails(
+        step=_first(new.step, old.step),
+        total_steps=_first(new.total_steps, old.total_steps),
+        train_loss=_first(new.train_loss, old.train_loss),
+        validation_loss=_first(new.validation_loss, old.validation_loss),
+        billed_tokens=_first(new.billed_tokens, old.billed_tokens),
+        last_message=new.last_message or old.last_message,
+        checkpoints=new.checkpoints or old.checkpoints,
+    )
+
+
+def _first(new: T | None, old: T | None) -> T | None:
+    return old if new is None else new
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Reading:
+    """One metrics event."""
+
+    step: int | None = None
+    total_steps: int | None = None
+    train_loss: float | None = None
+    valid_loss: float | None = None
+    full_valid_loss: float | None = None
+
+
+def _reading(event: Json) -> _Reading | None:
+    """The figures of an event, from its data or else from its sentence."""
+    data = event.get("data")
+    data = data if isinstance(data, Mapping) else {}
+    said = _STEP.search(_text(event.get("message"), _ERROR_LIMIT) or "")
+    step = _count(data.get("step"))
+    if step is None and said is None:
+        return None
+    return _Reading(
+        step=step if step is not None or said is None else int(said[1]),
+        total_steps=int(said[2]) if said and said[2] else None,
+        train_loss=_number(data.get("train_loss")) or (_number(said[3]) if said else None),
+        valid_loss=_number(data.get("valid_loss")),
+        full_valid_loss=_number(data.get("full_valid_loss")),
+    )
+
+
+def _newest_validation(readings: Sequence[_Reading]) -> float | None:
+    """The loss over the whole validation set, once there is one: that of a batch is noise."""
+    full = [r.full_valid_loss for r in readings if r.full_valid_loss is not None]
+    batch = [r.valid_loss for r in readings if r.valid_loss is not None]
+    return next(iter(full or batch), None)
+
+
+def _checkpoints(items: Sequence[Json]) -> tuple[RemoteCheckpoint, ...]:
+    """Newest first."""
+    read = [found for item in items if (found := _checkpoint(item)) is not None]
+    return tuple(sorted(read, key=lambda checkpoint: checkpoint.step, reverse=True))
+
+
+def _checkpoint(item: Json) -> RemoteCheckpoint | None:
+    name, step = _text(item.get("fine_tuned_model_checkpoint")), _count(item.get("step_number"))
+    if name is None or step is None:
+        return None
+    metrics = item.get("metrics")
+    metrics = metrics if isinstance(metrics, Mapping) else {}
+    full = _number(metrics.get("full_valid_loss"))
+    return RemoteCheckpoint(
+        name=name,
+        step=step,
+        train_loss=_number(metrics.get("train_loss")),
+        validation_loss=_number(metrics.get("valid_loss")) if full is None else full,
+    )
+
+
+def _hyperparameters(body: Json) -> dict[str, str]:
+    """What the service decided or was told; -1 means that it has not decided yet."""
+    echoed = body.get("hyperparameters")
+    numbers = {
+        str(key): number
+        for key, value in (echoed if isinstance(echoed, Mapping) else {}).items()
+        if (number := _number(value)) is not None and number != _AUTOMATIC
+    }
+    return {key: format(number, "g") for key, number in numbers.items()}
+
+
+def _text(value: Any, limit: int = _TEXT_LIMIT) -> str | None:
+    return value[:limit] if isinstance(value, str) and value else None
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    return tuple(text for item in value if (text := _text(item))) if isinstance(value, list) else ()
+
+
+def _number(value: Any) -> float | None:
+    """A finite number; bool is none, and figures sometimes come as text."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _count(value: Any) -> int | None:
+    number = _number(value)
+    return int(number) if number is not None and number >= 0 else None
+
+
+def _time(value: Any) -> datetime | None:
+    """Seconds since the epoch on the wire, a date-time in the published schema."""
+    number = _number(value)
+    try:
+        if number is not None:
+            return datetime.fromtimestamp(number, UTC) if number > 0 else None
+        moment = datetime.fromisoformat(value) if isinstance(value, str) else None
+    except (ValueError, OverflowError, OSError):
+        return None
+    return moment if moment is None or moment.tzinfo else moment.replace(tzinfo=UTC)
