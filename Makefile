@@ -1,0 +1,101 @@
+# Everything that a person or CI does, by name. `make` alone explains itself.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= python3
+BIN := .venv/bin
+HACK := PYTHONPATH=hack $(BIN)/python
+PYTEST := $(BIN)/pytest
+
+##@ Start here
+.PHONY: demo
+demo: setup ## A cluster, the operator, and two FineTuneJobs to Succeeded (first run: set-up included)
+	$(HACK) -m demo
+
+.PHONY: test
+test: setup lint test-fast test-e2e ## All set-up and every test but the slow ones
+
+.PHONY: help
+help: ## This text
+	@awk 'BEGIN {FS = ":.*##"; printf "\nUsage: make \033[36m<target>\033[0m\n"} \
+	  /^[a-zA-Z0-9_-]+:.*?##/ {printf "  \033[36m%-14s\033[0m %s\n", $$1, $$2} \
+	  /^##@/ {printf "\n\033[1m%s\033[0m\n", substr($$0, 5)}' $(MAKEFILE_LIST)
+
+##@ Develop
+.PHONY: setup
+setup: .venv/.installed ## The virtual environment, from pinned versions with hashes
+
+.venv/.installed: requirements/uv.txt requirements/dev.txt pyproject.toml
+	@echo "setup: virtual environment with the pinned dependencies (about a minute, 6 GB)"
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { apt-get update -q && apt-get install -qy python3-venv; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	@VIRTUAL_ENV=.venv $(BIN)/uv pip sync -q --require-hashes requirements/dev.txt
+	@VIRTUAL_ENV=.venv $(BIN)/uv pip install -q --no-deps --no-build-isolation -e .
+	@touch $@
+
+.PHONY: generate
+generate: setup ## Write what is generated: the CRD, the chart's copy, the examples' ConfigMap
+	$(BIN)/python -m finetune_api.crd
+	$(BIN)/python hack/make_examples.py
+
+.PHONY: lock
+lock: setup ## Resolve the dependencies anew into requirements/
+	hack/lock.sh
+
+.PHONY: fmt
+fmt: setup ## Format the code
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+.PHONY: lint
+lint: setup generate ## Format, style, types, import borders, and that generated files are current
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	PYTHONPATH=operator:trainer $(BIN)/lint-imports
+	@test -z "$$(git status --porcelain -- crds helm examples)" || \
+	  { git status --short -- crds helm examples; echo "lint: generated or new files differ: commit what 'make generate' wrote"; exit 1; }
+
+##@ Test
+.PHONY: test-unit
+test-unit: setup ## Pure decisions, under 10 s
+	$(PYTEST) tests/unit -q -n 2
+
+.PHONY: test-fast
+test-fast: setup ## Unit, contract, chart, trainer, and real processes without a node
+	$(PYTEST) tests -m "not slow and not e2e" -q
+
+.PHONY: test-e2e
+test-e2e: setup deploy ## Everything that needs pods, on the embedded cluster
+	$(PYTEST) tests/e2e tests/integration -m "e2e and not slow" -q
+
+.PHONY: test-slow
+test-slow: setup deploy ## The slow tests
+	$(PYTEST) tests -m slow
+
+.PHONY: bench
+bench: setup ## The benchmarks; figures go to docs/benchmarks/
+	$(HACK) -m bench
+
+##@ Cluster
+.PHONY: cluster
+cluster: setup ## The embedded cluster (or the one that KUBECONFIG names)
+	$(HACK) -m cluster up
+
+.PHONY: images
+images: setup ## Build the images and make them known to the cluster
+	$(HACK) -m images build
+
+.PHONY: deploy
+deploy: setup ## Operator, Azure OpenAI emulator and model hub on the cluster, with Helm
+	$(HACK) -m deploy
+
+.PHONY: undeploy
+undeploy: setup ## Remove what `deploy` installed
+	$(HACK) -m deploy --remove
+
+.PHONY: cluster-down
+cluster-down: setup ## Stop the embedded cluster and remove what it made
+	$(HACK) -m cluster down
