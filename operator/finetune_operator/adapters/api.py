@@ -25,7 +25,7 @@ _JSON_PATCH = "application/json-patch+json"
 
 @dataclass(frozen=True, kw_only=True)
 class Listing:
-    """A complete list and the resourceVersion it is true for."""
+    """A part of a list and the resourceVersion that the whole list is true for."""
 
     items: list[Json]
     version: int
@@ -61,27 +61,34 @@ class Api:
         )
         return await self._send("GET", asked)
 
-    async def list_all(
+    async def pages(
         self, resource: Resource, namespace: str | None, *, labels: str = "", fields: str = ""
-    ) -> Listing:
-        """All objects of a namespace, or of the cluster, fetched in chunks."""
+    ) -> AsyncIterator[Listing]:
+        """All objects of a namespace, or of the cluster, a chunk at a time, of one version.
+
+        Raises:
+            Expired: the rest of the list is not kept any more; start again.
+        """
         asked = Request(verb="list", resource=resource, namespace=namespace)
-        params = {"limit": str(_CHUNK)}
-        if labels:
-            params["labelSelector"] = labels
-        if fields:
-            params["fieldSelector"] = fields
-        items: list[Json] = []
+        params = {"limit": str(_CHUNK), "labelSelector": labels, "fieldSelector": fields}
         while True:
             page = await self._send("GET", asked, params=params)
             if page is None:
                 raise Transient(
                     Reason.API_ERROR, f"The API server does not serve {resource.plural} (yet)"
                 )
-            items += page["items"]
-            if not page["metadata"].get("continue"):
-                return Listing(items=items, version=int(page["metadata"]["resourceVersion"]))
-            params["continue"] = page["metadata"]["continue"]
+            metadata = page["metadata"]
+            yield Listing(items=page["items"], version=int(metadata["resourceVersion"]))
+            if not metadata.get("continue"):
+                return
+            params["continue"] = metadata["continue"]
+
+    async def list_all(
+        self, resource: Resource, namespace: str | None, *, labels: str = "", fields: str = ""
+    ) -> list[Json]:
+        """As `pages`, in one list: for kinds of which there are few."""
+        pages = self.pages(resource, namespace, labels=labels, fields=fields)
+        return [item async for page in pages for item in page.items]
 
     async def create(self, resource: Resource, namespace: str | None, body: Json) -> Json:
         """The object as created.

@@ -8,12 +8,13 @@ import asyncio
 import logging
 import random
 import time
+from collections.abc import Sequence
 
 from finetune_operator.adapters.api import Api
 from finetune_operator.adapters.queue import back_off
 from finetune_operator.adapters.refusals import Expired, Json
-from finetune_operator.adapters.resources import Resource
-from finetune_operator.adapters.store import Store, key_of
+from finetune_operator.adapters.resources import FINETUNEJOBS, Resource
+from finetune_operator.adapters.store import Key, Store, key_of
 from finetune_operator.core.errors import OperatorError
 
 logger = logging.getLogger(__name__)
@@ -76,11 +77,16 @@ class Informer:
                 await asyncio.sleep(min(back_off(failures, first=0.5, jitter=random.random()), 30))
 
     async def _list(self) -> None:
-        listing = await self._api.list_all(self._resource, self._namespace, labels=self._labels)
-        self._store.replace_children(
-            self._resource, self._namespace, listing.items, listing.version
-        )
-        self._version = listing.version
+        seen: set[Key] = set()
+        version = 0
+        pages = self._api.pages(self._resource, self._namespace, labels=self._labels)
+        async for page in pages:
+            version = page.version
+            for obj in page.items:
+                seen.add(key_of(obj))
+                self._store.put_child(self._resource, obj)
+        self._store.keep_children(self._resource, self._namespace, seen, version)
+        self._version = version
         self._heard_at = time.monotonic()
         self._synced.set()
 
@@ -105,3 +111,20 @@ class Informer:
             self._store.drop_child(self._resource, key_of(obj))
         elif kind != "BOOKMARK":
             self._store.put_child(self._resource, obj)
+
+
+async def list_jobs(api: Api, store: Store, namespaces: Sequence[str | None]) -> None:
+    """Bring the store's FineTuneJobs up to date by a full list.
+
+    A job that the list lacks is asked for by name before it is dropped.
+    """
+    for namespace in namespaces:
+        seen: set[Key] = set()
+        before = [key for key in store.all_keys() if namespace in (None, key.namespace)]
+        async for page in api.pages(FINETUNEJOBS, namespace):
+            for obj in page.items:
+                seen.add(key_of(obj))
+                store.put_job(obj)
+        for key in before:
+            if key not in seen and await api.get(FINETUNEJOBS, *key) is None:
+                store.drop_job(key)

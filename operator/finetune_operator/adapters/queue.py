@@ -8,6 +8,7 @@ import logging
 import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Hashable
+from contextlib import AbstractContextManager
 from typing import Generic, TypeVar
 
 from finetune_operator.core.errors import Conflict, OperatorError, Transient
@@ -27,6 +28,10 @@ def back_off(failures: int, *, first: float = _FIRST_DELAY, jitter: float = 0.0)
     return longest * (1 + jitter / 2)
 
 
+class QueueClosed(Exception):
+    """No more keys are given out: the worker ends."""
+
+
 class WorkQueue(Generic[K]):
     """Keys that wait for a worker, and keys that wait for their time."""
 
@@ -38,17 +43,11 @@ class WorkQueue(Generic[K]):
         self._timers: dict[K, asyncio.TimerHandle] = {}
         self._failures: dict[K, int] = {}
         self._available = asyncio.Semaphore(0)
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self._closed = False
 
     def __len__(self) -> int:
         """How many keys wait for a worker."""
         return len(self._ready)
-
-    @property
-    def running(self) -> int:
-        """How many keys are being worked on."""
-        return len(self._running)
 
     def add(self, key: K) -> None:
         """Have the key looked at as soon as a worker is free, once however often this is called."""
@@ -83,19 +82,28 @@ class WorkQueue(Generic[K]):
             timer.cancel()
 
     async def take(self) -> K:
-        """Wait for a key; nobody else gets it until `done`."""
+        """Wait for a key; nobody else gets it until `done`.
+
+        Raises:
+            QueueClosed: there will be no more.
+        """
         await self._available.acquire()
+        if self._closed:
+            self._available.release()  # for the next worker that waits
+            raise QueueClosed
         key = self._ready.popleft()
         self._waiting.discard(key)
         self._running.add(key)
-        self._idle.clear()
         return key
+
+    def close(self) -> None:
+        """Give out no more keys; those being worked on are not disturbed."""
+        self._closed = True
+        self._available.release()
 
     def done(self, key: K) -> None:
         """Give the key back; if it changed meanwhile, it is looked at again."""
         self._running.discard(key)
-        if not self._running:
-            self._idle.set()
         if key in self._again:
             self._again.discard(key)
             self.add(key)
@@ -111,24 +119,27 @@ class WorkQueue(Generic[K]):
         self.add_after(key, delay)
         return delay
 
-    async def wait_idle(self) -> None:
-        """Wait until no key is being worked on."""
-        await self._idle.wait()
-
 
 async def work(
     queue: WorkQueue[K],
     reconcile: Callable[[K], Awaitable[float | None]],
-    finished: Callable[[str], None] = lambda result: None,
+    *,
+    named: Callable[[K], AbstractContextManager[None]],
+    finished: Callable[[str], None],
 ) -> None:
-    """One worker, for ever: takes keys, and decides when each is looked at again.
+    """One worker: takes keys until the queue closes, and decides when each is looked at again.
 
-    `finished` is told the result: success, conflict, transient, error or bug.
+    `named` makes log lines name the key; `finished` is told the result: success, conflict,
+    transient, error or bug.
     """
     while True:
-        key = await queue.take()
         try:
-            finished(await _work_once(queue, reconcile, key))
+            key = await queue.take()
+        except QueueClosed:
+            return
+        try:
+            with named(key):
+                finished(await _work_once(queue, reconcile, key))
         finally:
             queue.done(key)
 

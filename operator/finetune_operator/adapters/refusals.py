@@ -54,6 +54,8 @@ def refusal(asked: Request, code: int, answer: Json, retry_after: float) -> Exce
             return AlreadyExists(message)
         case 409:
             return Conflict(message)
+        case 410:
+            return Expired(message)
         case 400 | 405 | 413 | 415 | 422:
             return Terminal(Reason.REQUEST_REFUSED, f"The API server refused: {message}")
         case 403:

@@ -70,7 +70,7 @@ class Store:
         """All FineTuneJobs."""
         return self._jobs.values()
 
-    def keys(self) -> list[Key]:
+    def all_keys(self) -> list[Key]:
         """All keys, as a list that survives changes."""
         return list(self._jobs)
 
@@ -156,14 +156,10 @@ class Store:
             del self._owned[resource][owner]
         self._wake_owner(owner)
 
-    def replace_children(
-        self, resource: Resource, namespace: str | None, objects: Iterable[Json], version: int
+    def keep_children(
+        self, resource: Resource, namespace: str | None, seen: set[Key], version: int
     ) -> None:
-        """Take over a complete list: what it lacks is gone, unless it is newer than the list."""
-        seen = set()
-        for obj in objects:
-            seen.add(key_of(obj))
-            self.put_child(resource, obj)
+        """Drop what a complete list of that version lacks; what is newer than it stays."""
         for key, known in list(self._children[resource].items()):
             within = namespace is None or key.namespace == namespace
             if within and key not in seen and version_of(known) <= version:

@@ -1,0 +1,48 @@
+"""How long ago each watch of an HTTP session brought anything, bookmarks included.
+
+For watches that someone else reads (kopf's): bookmarks never reach its handlers. It must not know
+what is watched.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import aiohttp
+
+
+@dataclass
+class _Stream:
+    content: aiohttp.StreamReader
+    bytes_seen: int
+    changed_at: float
+
+
+class WatchMonitor:
+    """A middleware of an aiohttp session that remembers its open watches."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._streams: dict[str, _Stream] = {}
+
+    async def __call__(
+        self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        """Send the request; if it is a watch, remember its stream by the path."""
+        response = await handler(request)
+        if "watch" in request.url.query:
+            # Opening a stream proves nothing: a reconnect must not look like news.
+            known = self._streams.get(request.url.path)
+            since = known.changed_at if known else self._clock()
+            self._streams[request.url.path] = _Stream(response.content, 0, since)
+        return response
+
+    def age(self) -> float:
+        """Seconds since the stream that is silent for longest brought anything."""
+        return max((self._age(stream) for stream in self._streams.values()), default=0.0)
+
+    def _age(self, stream: _Stream) -> float:
+        if stream.content.total_bytes != stream.bytes_seen:
+            stream.bytes_seen = stream.content.total_bytes
+            stream.changed_at = self._clock()
+        return self._clock() - stream.changed_at

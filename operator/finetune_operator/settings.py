@@ -1,0 +1,136 @@
+"""The operator's own settings, read once from FINETUNE_* variables, which the chart sets.
+
+Knows no object of the cluster; the settings of one job are in its spec.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+PREFIX = "FINETUNE_"
+
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class InvalidSettings(Exception):
+    """An environment variable has a value that cannot be used; the message names it."""
+
+
+def _split(value: Any) -> Any:
+    return (
+        [part for part in re.split(r"[,\s]+", value) if part] if isinstance(value, str) else value
+    )
+
+
+Words = Annotated[tuple[str, ...], BeforeValidator(_split)]
+"""Separated by commas or white space."""
+
+
+class Settings(BaseModel):
+    """One flat list; the variable of `stalled_after_seconds` is FINETUNE_STALLED_AFTER_SECONDS."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    # What is served
+    namespaces: Words = ()
+    """Namespaces to serve; empty: the whole cluster."""
+    workers: Annotated[int, Field(ge=1, le=256)] = 16
+    """FineTuneJobs worked on at the same time; also limits connections to the API server."""
+    api_timeout_seconds: Seconds = 30
+    """Longest wait for one answer of the API server."""
+    relist_seconds: Seconds = 600
+    """How often everything is listed anew, whatever the watches said."""
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    # Who we are
+    pod_name: str = ""
+    """Our own pod; empty: we do not run as a pod, and no pod is labelled as the leader."""
+    pod_namespace: str = "default"
+    """Our own namespace: the Lease and the progress endpoint's CA live here."""
+
+    # Leadership
+    lease_name: str = "finetune-operator"
+    lease_duration_seconds: Seconds = 10
+    """A standby takes over this long after the leader's last renewal."""
+    lease_renew_deadline_seconds: Seconds = 7
+    """The leader ends itself if it could not renew for so long."""
+    lease_retry_seconds: Seconds = 2
+    """Time between renewals, and between a standby's looks."""
+
+    # Timing of jobs
+    stalled_after_seconds: Seconds = 300
+    """A wait for the user becomes Stalled after this."""
+    deletion_grace_seconds: Seconds = 600
+    """How long a deletion waits for a hosted service that cannot be reached."""
+    progress_interval_seconds: Seconds = 15
+    """Progress is written to status at most this often."""
+
+    # Pods
+    prepare_image: str = "finetune-operator"
+    trainer_image: str = "finetune-trainer"
+    image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
+    hf_endpoint: str = ""
+    """Another Hugging Face hub than the public one."""
+    fetch_allowed_ranges: Words = ()
+    """CIDR ranges that https:// data may come from although they are private."""
+    fetch_denied_ranges: Words = ()
+    """The cluster's own CIDR ranges, refused for https:// data."""
+
+    # Azure OpenAI
+    azure_allowed_endpoints: Words = ()
+    """Hosts besides Azure's own that may be sent a key or a token."""
+    azure_ca_file: str = ""
+    """PEM file of certificate authorities trusted besides the public ones."""
+    azure_authority_host: str = ""
+    """Where tokens are exchanged, if not at Microsoft Entra ID."""
+    azure_token_scope: str = ""
+    """Scope of the tokens asked for, if not Azure's own."""
+    azure_create_timeout_seconds: Seconds = 5
+    """Longest wait for the answer to the creation of a hosted job; must be shorter than a lease."""
+    azure_request_timeout_seconds: Seconds = 20
+    """Longest wait for any other answer of the hosted service."""
+    azure_list_lag_seconds: Annotated[float, Field(ge=0)] = 60
+    """How long a job just created may be missing from the service's list."""
+    azure_poll_seconds: Seconds = 45
+    """How often an endpoint's hosted jobs are looked at."""
+
+    # Servers
+    health_host: str = "0.0.0.0"
+    health_port: Annotated[int, Field(ge=0, le=65535)] = 8080
+    """/livez, /readyz and /metrics."""
+    progress_host: str = "0.0.0.0"
+    progress_port: Annotated[int, Field(ge=0, le=65535)] = 8443
+    """Where pods' reports are received."""
+    progress_service: str = ""
+    """The host name of the Service in front of `progress_port`; empty: pods do not report."""
+    progress_service_port: Annotated[int, Field(ge=1, le=65535)] = 443
+    progress_secret: str = "finetune-operator-progress-ca"
+    """Name of the Secret, in our own namespace, that keeps the progress endpoint's CA."""
+
+    @property
+    def progress_url(self) -> str:
+        """Where pods report their progress; empty if they cannot."""
+        if not self.progress_service:
+            return ""
+        port = "" if self.progress_service_port == 443 else f":{self.progress_service_port}"
+        return f"https://{self.progress_service}{port}"
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str]) -> Self:
+        """The settings that FINETUNE_* variables give; an empty value means the default.
+
+        Raises:
+            InvalidSettings: a value cannot be used.
+        """
+        # Only known names: Kubernetes itself adds FINETUNE_OPERATOR_PORT and the like for Services.
+        named = {name: f"{PREFIX}{name.upper()}" for name in cls.model_fields}
+        given = {name: environ[env] for name, env in named.items() if environ.get(env)}
+        try:
+            return cls.model_validate(given)
+        except ValidationError as e:
+            problems = "; ".join(
+                f"{PREFIX}{str(error['loc'][0]).upper()}: {error['msg']}" for error in e.errors()
+            )
+            raise InvalidSettings(f"The operator's settings cannot be used: {problems}") from None
