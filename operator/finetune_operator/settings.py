@@ -71,6 +71,12 @@ class Settings(BaseModel):
     prepare_image: str = "finetune-operator"
     trainer_image: str = "finetune-trainer"
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
+    image_pull_secrets: Words = ()
+    """Secrets, in each job's own namespace, to pull our images with."""
+    output_storage: str = "10Gi"
+    """Size of the claim that a job gets which names none."""
+    output_storage_class: str = ""
+    """StorageClass of that claim; empty: the cluster's default."""
     hf_endpoint: str = ""
     """Another Hugging Face hub than the public one."""
     fetch_allowed_ranges: Words = ()

@@ -1,0 +1,122 @@
+"""Puts the parts together: the runtime's services in, a controller out. Decides nothing."""
+
+from pathlib import Path
+
+from finetune_api.job import FineTuneJob
+from finetune_api.pods import UploadTarget
+from finetune_api.reasons import Reason
+from finetune_operator.adapters.store import Key
+from finetune_operator.backends.azure_openai import HostedBackend, HostedSettings
+from finetune_operator.backends.kubernetes.cluster import Cluster, Ranges
+from finetune_operator.core import azure_names, podconfig
+from finetune_operator.core.errors import Transient
+from finetune_operator.core.manifests import Surroundings
+from finetune_operator.core.plan import Policy
+from finetune_operator.reconciler import Outside, Reconciler
+from finetune_operator.runtime import Services
+from finetune_operator.settings import Settings
+
+
+class JobController:
+    """What the runtime drives: one reconciler and what it must let go of."""
+
+    def __init__(self, reconciler: Reconciler, hosted: HostedBackend) -> None:
+        self._reconciler = reconciler
+        self._hosted = hosted
+
+    async def reconcile(self, key: Key) -> float | None:
+        """Bring one FineTuneJob a step further; seconds after which to look again."""
+        return await self._reconciler.reconcile(key)
+
+    async def close(self) -> None:
+        """Let go of connections and tasks."""
+        await self._hosted.close()
+
+
+def build(services: Services) -> JobController:
+    """The controller that acts through these services."""
+    settings = services.settings
+    hosted = _hosted(services)
+    azure_ca = Path(settings.azure_ca_file).read_text("utf-8") if settings.azure_ca_file else ""
+    outside = Outside(
+        api=services.api,
+        store=services.store,
+        cluster=Cluster(
+            services.api,
+            services.store,
+            lambda: _surroundings(services, azure_ca),
+            Ranges(allowed=settings.fetch_allowed_ranges, denied=settings.fetch_denied_ranges),
+        ),
+        hosted=hosted,
+        upload_target=lambda job: _upload_target(job, settings),
+        events=services.events,
+        orphaned=services.metrics.orphaned_remote_objects.inc,
+    )
+    return JobController(Reconciler(outside, policy(settings)), hosted)
+
+
+def policy(settings: Settings) -> Policy:
+    """The durations that decisions use."""
+    return Policy(
+        stalled_after=settings.stalled_after_seconds,
+        list_lag=settings.azure_list_lag_seconds,
+        takeover_wait=settings.lease_duration_seconds + settings.azure_create_timeout_seconds,
+        deletion_grace=settings.deletion_grace_seconds,
+        progress_interval=settings.progress_interval_seconds,
+    )
+
+
+def _hosted(services: Services) -> HostedBackend:
+    settings, counter = services.settings, services.metrics.hosted_requests
+    authority = (
+        {"authority_host": settings.azure_authority_host} if settings.azure_authority_host else {}
+    )
+    return HostedBackend(
+        HostedSettings(
+            allowed_endpoints=settings.azure_allowed_endpoints,
+            token_scope=settings.azure_token_scope or None,
+            ca_file=settings.azure_ca_file or None,
+            create_timeout=settings.azure_create_timeout_seconds,
+            request_timeout=settings.azure_request_timeout_seconds,
+            poll_interval=settings.azure_poll_seconds,
+            **authority,
+        ),
+        services.api,
+        fence=services.leadership.time_left,
+        wake=services.queue.add,
+        count=lambda operation, code: counter.labels(operation=operation, code=code).inc(),
+    )
+
+
+def _upload_target(job: FineTuneJob, settings: Settings) -> UploadTarget:
+    endpoint = azure_names.resolve(
+        azure_names.hosted(job).endpoint,
+        allowed=settings.azure_allowed_endpoints,
+        token_scope=settings.azure_token_scope or None,
+    )
+    return podconfig.upload_target(
+        job,
+        base_url=endpoint.base_url,
+        token_scope=endpoint.token_scope,
+        authority_host=settings.azure_authority_host or None,
+    )
+
+
+def _surroundings(services: Services, azure_ca: str) -> Surroundings:
+    """What pods need to know; read anew each time, since certificates are renewed in place."""
+    settings, progress_ca = services.settings, services.authority.bundle()
+    if settings.progress_url and not progress_ca:
+        message = "The progress endpoint's certificate is being made; the pod is created after that"
+        raise Transient(Reason.STARTING, message, retry_after=1)
+    return Surroundings(
+        prepare_image=settings.prepare_image,
+        trainer_image=settings.trainer_image,
+        image_pull_policy=settings.image_pull_policy,
+        progress_url=settings.progress_url,
+        progress_ca=progress_ca,
+        azure_ca=azure_ca,
+        hf_endpoint=settings.hf_endpoint,
+        output_storage=settings.output_storage,
+        storage_class=settings.output_storage_class or None,
+        image_pull_secrets=settings.image_pull_secrets,
+    )
