@@ -79,10 +79,20 @@ def _settings(folder: Path) -> dict[str, Any]:
         if not path.is_file():
             continue
         try:
-            merged |= json.loads(path.read_text(encoding="utf-8"))
-        except (ValueError, TypeError) as error:
-            raise TokenizerError(f"the model's {name} is not a JSON object") from error
+            settings = json.loads(_text(path))
+        except ValueError:
+            settings = None
+        if not isinstance(settings, dict):
+            raise TokenizerError(f"the model's {name} is not a JSON object")
+        merged |= settings
     return merged
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise TokenizerError(f"the model's {path.name} is not UTF-8 text") from error
 
 
 def _special_tokens(settings: dict[str, Any]) -> dict[str, str]:
@@ -102,11 +112,11 @@ def _templates(folder: Path, settings: dict[str, Any]) -> dict[str, str]:
     if isinstance(inline, str):
         templates["default"] = inline
     elif isinstance(inline, list):
-        templates |= {entry["name"]: entry["template"] for entry in inline}
+        templates |= {str(e.get("name")): str(e.get("template")) for e in inline}
     if (file := folder / "chat_template.jinja").is_file():
         extra = sorted((folder / "additional_chat_templates").glob("*.jinja"))
-        templates = {path.stem: path.read_text(encoding="utf-8") for path in extra}
-        templates["default"] = file.read_text(encoding="utf-8")
+        templates = {path.stem: _text(path) for path in extra}
+        templates["default"] = _text(file)
     if "default" not in templates:
         raise TokenizerError("the model has no chat template; use an instruct or chat model")
     return templates

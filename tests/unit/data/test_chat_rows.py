@@ -1,0 +1,367 @@
+"""Every rule of a supervised chat row: what is accepted, what is refused, in which words."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from finetune_data.chat import ChatRow, scan
+from finetune_data.lines import JsonLines
+from finetune_data.messages import MAX_IMAGES
+from support.chat_rows import (
+    answer,
+    assistant,
+    calling,
+    image,
+    row,
+    system,
+    text,
+    tool,
+    tool_call,
+    user,
+    write_jsonl,
+)
+
+SECRET_WORD = "pineapple"
+
+
+def read_one(tmp_path: Path, line: Any, *, images: bool = False) -> Any:
+    path = write_jsonl(tmp_path / "data.jsonl", [line])
+    (item,) = scan(JsonLines(path), images=images)
+    return item
+
+
+@pytest.mark.parametrize(
+    "accepted",
+    [
+        pytest.param(row(), id="system, user, assistant"),
+        pytest.param(row(user(), assistant()), id="no system message"),
+        pytest.param(row(user(), assistant(), user(), assistant()), id="two turns"),
+        pytest.param(row(user(), assistant(weight=0), user(), assistant(weight=1)), id="weights"),
+        pytest.param(row(assistant("Hello"), user(), assistant()), id="the assistant opens"),
+        pytest.param(row(user([text()]), assistant([text("A cat")])), id="contents as parts"),
+        pytest.param(row(user(name="ada"), assistant()), id="a named user"),
+        pytest.param(row(system(""), user(), assistant()), id="an empty system message"),
+        pytest.param(row(user("a\tb\r\nc"), assistant()), id="tabs and line ends"),
+        pytest.param(row(user("Grüße 🙂"), assistant("好")), id="other scripts"),
+        pytest.param(row(user(), calling(), tools=[tool()]), id="ends with a call"),
+        pytest.param(
+            row(user(), calling(), answer(), assistant(), tools=[tool()]), id="a call answered"
+        ),
+        pytest.param(
+            row(
+                user(),
+                calling(tool_call("a"), tool_call("b")),
+                answer("b"),
+                answer("a"),
+                assistant(),
+                tools=[tool()],
+            ),
+            id="parallel calls answered in any order",
+        ),
+        pytest.param(
+            row(user(), calling(), answer(), calling(), answer(), assistant(), tools=[tool()]),
+            id="the same call id again in a later turn",
+        ),
+        pytest.param(
+            row(user(), {**calling(), "content": None}, tools=[tool()]), id="null beside a call"
+        ),
+        pytest.param(
+            row(user(), calling(tool_call(arguments="{}")), tools=[tool()]), id="no arguments"
+        ),
+        pytest.param(row(tools=[tool()], parallel_tool_calls=False), id="tools that nobody calls"),
+        pytest.param(
+            row(tools=[{"type": "function", "function": {"name": "now"}}]), id="bare tool"
+        ),
+    ],
+)
+def test_a_row_is_accepted(tmp_path: Path, accepted: Any) -> None:
+    assert isinstance(read_one(tmp_path, accepted), ChatRow)
+
+
+@pytest.mark.parametrize(
+    ("refused", "want_problem"),
+    [
+        # The line
+        pytest.param("this is no JSON", "is not JSON", id="plain text"),
+        pytest.param('{"messages": [}', "is not JSON", id="broken brackets"),
+        pytest.param(json.dumps(row())[:-5], "is not JSON", id="cut off"),
+        pytest.param("[1, 2]", "not a JSON object", id="a list"),
+        pytest.param("null", "not a JSON object", id="null"),
+        pytest.param("{", "spread over lines", id="a pretty-printed file"),
+        pytest.param('{"messages": NaN}', "number that JSON cannot carry", id="NaN"),
+        pytest.param(b'{"messages": "\xff\xfe"}', "not UTF-8", id="Latin-1 bytes"),
+        pytest.param(json.dumps(row()).encode("utf-16"), "not UTF-8", id="UTF-16"),
+        pytest.param("[" * 100_000, "nested too deeply", id="nested without end"),
+        # The object
+        pytest.param({}, "no `messages`", id="an empty object"),
+        pytest.param({"prompt": "a", "completion": "b"}, "instead of `prompt`", id="completions"),
+        pytest.param({"text": "a"}, "instead of `text`", id="plain language modelling"),
+        pytest.param({"conversations": []}, "instead of `conversations`", id="ShareGPT"),
+        pytest.param(
+            {"input": {}, "preferred_output": [], "non_preferred_output": []},
+            "preference training",
+            id="a preference row",
+        ),
+        pytest.param({"messages": {}}, "must be a list", id="messages are an object"),
+        pytest.param({"messages": []}, "at least one message", id="no message"),
+        pytest.param(row(functions=[]), "`tools` and `tool_calls`", id="old functions"),
+        pytest.param(row(function_call="auto"), "old `functions` form", id="old function call"),
+        pytest.param(row(parallel_tool_calls="no"), "true or false", id="parallel as text"),
+        # Messages
+        pytest.param(row("hello"), "message 1 must be an object", id="a message is text"),
+        pytest.param(row({"content": "a"}), "message 1: `role`", id="no role"),
+        pytest.param(row(user(), {"role": "bot", "content": "a"}), "message 2: `role`", id="bot"),
+        pytest.param(row({"role": ["user"], "content": "a"}), "`role` must be", id="role as list"),
+        pytest.param(
+            row({"role": "developer", "content": "a"}, user(), assistant()),
+            'role "system"',
+            id="developer",
+        ),
+        pytest.param(
+            row(user(), {"role": "function", "name": "f", "content": "1"}, assistant()),
+            "old function form",
+            id="a function's answer",
+        ),
+        pytest.param(
+            row(user(), {**assistant(), "function_call": {}}), "old function form", id="old call"
+        ),
+        pytest.param(row(user(), assistant(), user()), "last message", id="ends with the user"),
+        pytest.param(row(user()), "no assistant message", id="no assistant"),
+        pytest.param(row(system(), assistant()), "no user message", id="no user"),
+        # Contents
+        pytest.param(row({"role": "user"}, assistant()), "message 1 has no `content`", id="none"),
+        pytest.param(row(user(), assistant(None)), "message 2 has no `content`", id="null answer"),
+        pytest.param(row(user(), assistant("")), "empty answer", id="empty answer"),
+        pytest.param(row(user(7), assistant()), "a string or a list", id="a number"),
+        pytest.param(row(user({"a": 1}), assistant()), "a string or a list", id="an object"),
+        pytest.param(row(user([]), assistant()), "a string or a list", id="no parts"),
+        pytest.param(row(user(["a"]), assistant()), "part 1 must be an object", id="bare part"),
+        pytest.param(row(user([text(1)]), assistant()), "`text` must be", id="a number as text"),
+        pytest.param(
+            row(user([{"type": "input_audio"}]), assistant()), "`type` must be text", id="audio"
+        ),
+        pytest.param(row(user(name=""), assistant()), "`name` must be", id="empty name"),
+        pytest.param(row(user("a\x00b"), assistant()), "U+0000", id="a null character"),
+        pytest.param(row(user(), assistant("\x1b[31m")), "U+001B", id="a terminal's escape"),
+        pytest.param(row(user([text("\x07")]), assistant()), "U+0007", id="a bell in a part"),
+        pytest.param(row(user("\ud800"), assistant()), "surrogate", id="half an emoji"),
+        # Weights
+        pytest.param(row(user(), assistant(weight=2)), "`weight` must be", id="weight 2"),
+        pytest.param(row(user(), assistant(weight=0.5)), "`weight` must be", id="half a weight"),
+        pytest.param(row(user(), assistant(weight="1")), "`weight` must be", id="weight as text"),
+        pytest.param(row(user(), assistant(weight=True)), "`weight` must be", id="weight true"),
+        pytest.param(
+            row(user(weight=0), assistant()), "`weight` is for assistant", id="weighted user"
+        ),
+        pytest.param(row(user(), assistant(weight=0)), "nothing would be trained", id="all zero"),
+        # Tools
+        pytest.param(row(tools=[]), "at least one tool", id="no tools in the list"),
+        pytest.param(row(tools={}), "must be a list", id="tools are an object"),
+        pytest.param(row(tools=["price"]), "tool 1: write an object", id="a tool is a name"),
+        pytest.param(row(tools=[{"type": "web"}]), 'tool 1: write an object with `type` "function"',
+                     id="another type of tool"),
+        pytest.param(row(tools=[{"type": "function"}]), "`function` must be", id="no function"),
+        pytest.param(row(tools=[tool("a b")]), "tool 1: `name`", id="a name with a space"),
+        pytest.param(row(tools=[tool("a" * 65)]), "tool 1: `name`", id="a long name"),
+        pytest.param(row(tools=[tool(), tool()]), "same name", id="twins"),
+        pytest.param(row(tools=[tool(description=1)]), "`description`", id="numeric description"),
+        pytest.param(row(tools=[tool(parameters=[])]), "`parameters`", id="parameters as a list"),
+        # Calls
+        pytest.param(row(user(), calling()), "declares none; add `tools`", id="undeclared tools"),
+        pytest.param(
+            row(user(), calling(tool_call(name="rate")), tools=[tool()]),
+            "`name` must be one of",
+            id="an unknown tool",
+        ),
+        pytest.param(
+            row(user(), {"role": "assistant", "tool_calls": []}, tools=[tool()]),
+            "at least one call",
+            id="an empty list of calls",
+        ),
+        pytest.param(
+            row(user(), calling(tool_call("")), tools=[tool()]), "`id` must be", id="empty call id"
+        ),
+        pytest.param(
+            row(user(), calling(tool_call(), tool_call()), tools=[tool()]),
+            "same `id`",
+            id="two calls of one id",
+        ),
+        pytest.param(
+            row(user(), calling(tool_call(arguments={"symbol": "BAC"})), tools=[tool()]),
+            "`arguments` must be a string",
+            id="arguments as an object",
+        ),
+        pytest.param(
+            row(user(), calling(tool_call(arguments="{symbol}")), tools=[tool()]),
+            "`arguments` must be a string",
+            id="arguments that are no JSON",
+        ),
+        pytest.param(
+            row(user(), calling(tool_call(arguments="[1]")), tools=[tool()]),
+            "holds a JSON object",
+            id="arguments as a list",
+        ),
+        pytest.param(
+            row(user(), calling(tool_call(type="web")), tools=[tool()]),
+            "call 1: write an object",
+            id="a call of another type",
+        ),
+        pytest.param(
+            row(user(tool_calls=[]), assistant()), "for assistant messages", id="the user calls"
+        ),
+        pytest.param(
+            row(user(tool_call_id="a"), assistant()), "for tool messages", id="the user answers"
+        ),
+        pytest.param(
+            row(user(), answer(), assistant(), tools=[tool()]), "answers no open call", id="unasked"
+        ),
+        pytest.param(
+            row(user(), calling(), answer("call_9"), assistant(), tools=[tool()]),
+            "message 3 answers no open call",
+            id="an answer to another call",
+        ),
+        pytest.param(
+            row(user(), calling(), answer(), answer(), assistant(), tools=[tool()]),
+            "message 4 answers no open call",
+            id="answered twice",
+        ),
+        pytest.param(
+            row(user(), calling(), answer(None), assistant(), tools=[tool()]),
+            "needs the `tool_call_id`",
+            id="an answer without id",
+        ),
+        pytest.param(
+            row(user(), calling(), answer(content=None), assistant(), tools=[tool()]),
+            "message 3 has no `content`",
+            id="an answer without content",
+        ),
+        pytest.param(
+            row(user(), calling(), user(), assistant(), tools=[tool()]),
+            "message 3 comes before every call is answered",
+            id="a call that nobody answers",
+        ),
+        pytest.param(
+            row(
+                user(),
+                calling(tool_call("a"), tool_call("b")),
+                answer("a"),
+                assistant(),
+                tools=[tool()],
+            ),
+            "message 4 comes before every call is answered",
+            id="one of two calls answered",
+        ),
+        # Images
+        pytest.param(
+            row(user([text(), image()]), assistant()),
+            "by `azureOpenAI` only",
+            id="an image in the cluster",
+        ),
+    ],
+)  # fmt: skip
+def test_a_row_is_refused(tmp_path: Path, refused: Any, want_problem: str) -> None:
+    found = read_one(tmp_path, refused)
+
+    assert want_problem in found.problem
+    assert found.line == 1
+    assert len(found.problem) <= 200
+
+
+@pytest.mark.parametrize(
+    ("line", "want_problem"),
+    [
+        pytest.param(row(user([text(), image()]), assistant()), None, id="an image by address"),
+        pytest.param(
+            row(user([image("data:image/png;base64,iVBORw0=", detail="low")]), assistant()),
+            None,
+            id="an image as data",
+        ),
+        pytest.param(
+            row(user(), assistant([image()])), "system and user messages only", id="drawn by AI"
+        ),
+        pytest.param(
+            row(user([image("http://example.test/a.png")]), assistant()), "https://", id="http"
+        ),
+        pytest.param(
+            row(user([image("data:image/gif;base64,R0lG")]), assistant()), "JPEG, PNG", id="GIF"
+        ),
+        pytest.param(row(user([image(detail=["low"])]), assistant()), "`detail`", id="odd detail"),
+        pytest.param(
+            row(user([{"type": "image_url", "image_url": "https://a"}]), assistant()),
+            "`image_url` must be an object",
+            id="a bare address",
+        ),
+        pytest.param(
+            row(user([image()] * (MAX_IMAGES + 1)), assistant()), "more than 64", id="an album"
+        ),
+    ],
+)
+def test_images_of_hosted_jobs(tmp_path: Path, line: Any, want_problem: str | None) -> None:
+    found = read_one(tmp_path, line, images=True)
+
+    if want_problem is None:
+        assert isinstance(found, ChatRow)
+    else:
+        assert want_problem in found.problem
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        pytest.param(f'{{"messages": {SECRET_WORD}}}', id="not JSON"),
+        pytest.param(row({"role": SECRET_WORD, "content": "a"}), id="role"),
+        pytest.param(row(user(), assistant(), user(SECRET_WORD)), id="content"),
+        pytest.param(row(user(), calling(tool_call(name=SECRET_WORD)), tools=[tool()]), id="call"),
+        pytest.param(row(user(), calling(tool_call(arguments=SECRET_WORD)), tools=[tool()]),
+                     id="arguments"),
+        pytest.param(row(user([image(f"ftp://{SECRET_WORD}")]), assistant()), id="image"),
+        pytest.param({SECRET_WORD: 1}, id="key"),
+    ],
+)  # fmt: skip
+def test_a_problem_never_quotes_the_row(tmp_path: Path, line: Any) -> None:
+    assert SECRET_WORD not in read_one(tmp_path, line, images=True).problem
+
+
+def test_messages_take_the_form_of_chat_templates(tmp_path: Path) -> None:
+    line = row(
+        user([text("Price of "), text("BAC?")]),
+        {**calling(), "content": None, "weight": 0},
+        answer(),
+        assistant(weight=1),
+        tools=[tool()],
+    )
+    got = read_one(tmp_path, line)
+
+    assert got.messages == [
+        {"role": "user", "content": "Price of BAC?"},
+        {
+            "role": "assistant",
+            "content": "",
+            "weight": 0,
+            "tool_calls": [
+                {
+                    "id": "call_1",
+                    "type": "function",
+                    "function": {"name": "price", "arguments": {"symbol": "BAC"}},
+                }
+            ],
+        },
+        {"role": "tool", "tool_call_id": "call_1", "content": "37.10"},
+        {"role": "assistant", "content": "42", "weight": 1},
+    ]
+    assert got.tools == [tool()]
+
+
+@pytest.mark.parametrize(
+    ("line", "want"),
+    [
+        pytest.param(row(), False, id="nothing unknown"),
+        pytest.param(row(tools=[tool()], parallel_tool_calls=True), False, id="every known key"),
+        pytest.param(row(source="web"), True, id="a key of the row"),
+        pytest.param(row(user(), assistant(wieght=0)), True, id="a misspelt weight"),
+    ],
+)
+def test_keys_that_nothing_reads_are_noticed(tmp_path: Path, line: Any, want: bool) -> None:
+    assert read_one(tmp_path, line).unread_keys is want
