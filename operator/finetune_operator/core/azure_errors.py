@@ -302,21 +302,21 @@ class JobFailure:
 
 _FAILURES = (
     (
-        r"failed rai checks|contentfilter.*training data",
+        r"failed rai checks",
         Reason.DATA_INVALID,
         "Before training, the service's safety check refused the training data (nothing is"
-        " charged): take the rows out and create a new job.",
+        " charged): take such rows out and ask for a retry.",
     ),
     (
         r"unable to be deployed|model evaluation identified",
         Reason.TRAINING_FAILED,
         "After training, the service's safety evaluation refused the model (nothing is charged):"
-        " review the training data and create a new job.",
+        " review the training data and ask for a retry.",
     ),
     (
         r"jsonl|fewer than|at least 10",
         Reason.DATA_INVALID,
-        "The service refused the training data: mend it and create a new job.",
+        "The service refused the training data: mend it and ask for a retry.",
     ),
     (
         r"internal|unavailable|timed? ?out",
