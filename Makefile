@@ -5,7 +5,7 @@ MAKEFLAGS += --no-print-directory
 
 PYTHON ?= python3
 BIN := .venv/bin
-HACK := PYTHONPATH=hack $(BIN)/python
+HACK := PYTHONPATH=hack:tests $(BIN)/python
 PYTEST := $(BIN)/pytest
 
 ##@ Start here

@@ -1,0 +1,1 @@
+"""Installs the operator and what the demo and the tests need beside it, with the real Helm."""

@@ -1,0 +1,140 @@
+"""What `make deploy` installs: cluster and images side by side, then two charts.
+
+The operator runs as a pod from its image with the chart's own RBAC; the Azure OpenAI emulator and
+the model hub stand in for the outside world.
+"""
+
+import json
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from cluster import existing, full
+from cluster import images as registry
+from cluster.packages import IMAGES, NODE, install
+from cluster.progress import Progress
+from cluster.settings import ClusterError, run_folder
+from deploy.tools import helm, kubectl
+from images.build import build
+from images.recipes import RECIPES, REPOSITORY
+from support.certificates import make_server_certificate
+
+SYSTEM = "finetune-system"
+TESTBED = "finetune-testbed"
+DEMO = "finetune-demo"
+EMULATOR = f"azure-openai.{TESTBED}.svc"
+HUB = f"http://hub.{TESTBED}.svc"
+API_KEY = "testbed-key"
+SECRET = "azure-openai"
+_PREFIX_VARIABLE = "FINETUNE_IMAGE_PREFIX"
+_WAIT = "5m"
+
+
+def references() -> dict[str, str]:
+    """The names that pods use for the images."""
+    prefix = os.environ.get(_PREFIX_VARIABLE)
+    if prefix:
+        return {name: f"{prefix}/finetune-{name}:latest" for name in RECIPES}
+    return {name: registry.reference(recipe.tag()) for name, recipe in RECIPES.items()}
+
+
+def bring_up(progress: Progress) -> None:
+    """The embedded cluster with all images; one's own cluster needs FINETUNE_IMAGE_PREFIX."""
+    if existing.chosen(None):
+        progress.say(existing.check(None))
+        if not os.environ.get(_PREFIX_VARIABLE):
+            raise ClusterError(
+                f"the cluster in use is your own: push the images to a registry that it pulls from"
+                f" and set {_PREFIX_VARIABLE} to their common prefix"
+            )
+        return
+    install([*NODE, *IMAGES], progress)
+    tags = {name: recipe.tag() for name, recipe in RECIPES.items()}
+    _side_by_side(lambda: full.up(progress), lambda: build(tags, progress))
+    for name, tag in tags.items():
+        with progress.stage(f"push {name}"):
+            registry.push(tag)
+
+
+def _side_by_side(*works: Callable[[], None]) -> None:
+    with ThreadPoolExecutor(len(works)) as pool:
+        for future in [pool.submit(work) for work in works]:
+            future.result()
+
+
+def deploy(progress: Progress) -> None:
+    """Emulator, hub and operator, each ready."""
+    for namespace, level in ((SYSTEM, "restricted"), (TESTBED, "baseline"), (DEMO, "restricted")):
+        _namespace(namespace, level)
+    tls = make_server_certificate(
+        run_folder() / "testbed-tls", EMULATOR, f"{EMULATOR}.cluster.local"
+    )
+    with progress.stage("install the Azure OpenAI emulator and the model hub"):
+        _testbed(tls.certificate, tls.key)
+    with progress.stage("install the operator"):
+        _operator(tls.ca)
+    key = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": SECRET}}
+    _apply({**key, "stringData": {"key": API_KEY}}, DEMO)
+
+
+def _apply(manifest: object, namespace: str) -> None:
+    kubectl(
+        "apply", "--server-side", "--force-conflicts", "-n", namespace, "-f", "-",
+        given=json.dumps(manifest),
+    )  # fmt: skip
+
+
+def _namespace(name: str, level: str) -> None:
+    labels = {"pod-security.kubernetes.io/enforce": level}
+    manifest = {
+        "apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels},
+    }  # fmt: skip
+    kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", given=json.dumps(manifest))
+
+
+def _install(release: str, chart: Path, namespace: str, values: object) -> None:
+    helm(
+        "upgrade", "--install", release, str(chart), "-n", namespace, "-f", "-",
+        "--wait", "--timeout", _WAIT, given=json.dumps(values),
+    )  # fmt: skip
+
+
+def _testbed(certificate: Path, key: Path) -> None:
+    names = references()
+    values = {
+        "images": {"emulator": names["azure-openai-emulator"], "hub": names["hub"]},
+        "emulator": {
+            "apiKey": API_KEY,
+            "speed": 240,
+            "tls": {"certificate": certificate.read_text(), "key": key.read_text()},
+        },
+    }
+    _install("testbed", REPOSITORY / "hack" / "testbed" / "chart", TESTBED, values)
+
+
+def _operator(ca: Path) -> None:
+    names = references()
+    values = {
+        "images": {"operator": names["operator"], "trainer": names["trainer"]},
+        "azure": {
+            "allowedEndpoints": [f"https://{EMULATOR}"],
+            "caBundle": ca.read_text(),
+            "authorityHost": EMULATOR,
+        },
+        "hf": {"endpoint": HUB},
+        "fetch": {"deniedRanges": ["10.96.0.0/16", "10.244.0.0/16"]},
+        "tenants": [{"namespace": DEMO, "secretNames": [SECRET]}],
+        "settings": {"azurePollSeconds": 3},
+    }
+    _install("finetune", REPOSITORY / "helm" / "finetune-operator", SYSTEM, values)
+
+
+def remove(progress: Progress) -> None:
+    """Takes away what `deploy` installed; the CRD and every FineTuneJob go too."""
+    with progress.stage("remove operator, emulator and hub"):
+        kubectl("delete", "finetunejobs", "--all", "--all-namespaces", "--ignore-not-found")
+        for release, namespace in (("finetune", SYSTEM), ("testbed", TESTBED)):
+            helm("uninstall", release, "-n", namespace, "--ignore-not-found", "--wait")
+        kubectl("delete", "crd", "finetunejobs.finetune.dev", "--ignore-not-found")
+        kubectl("delete", "namespace", SYSTEM, TESTBED, DEMO, "--ignore-not-found")
