@@ -1,0 +1,85 @@
+{{/* The name of everything that the release owns. */}}
+{{- define "finetune-operator.fullname" -}}
+{{- if contains .Chart.Name .Release.Name -}}
+{{- .Release.Name | trunc 50 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name .Chart.Name | trunc 50 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "finetune-operator.serviceAccountName" -}}
+{{- .Values.serviceAccount.name | default (include "finetune-operator.fullname" .) -}}
+{{- end -}}
+
+{{/* What a Deployment and its Services select by: never changes. */}}
+{{- define "finetune-operator.selectorLabels" -}}
+app.kubernetes.io/name: {{ .Chart.Name }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "finetune-operator.labels" -}}
+{{ include "finetune-operator.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- end -}}
+
+{{/* For objects without a namespace: another release may have the same name in another namespace. */}}
+{{- define "finetune-operator.clusterName" -}}
+{{- printf "%s-%s" .Release.Namespace (include "finetune-operator.fullname" .) | trunc 63 | trimSuffix "-" -}}
+{{- end -}}
+
+{{- define "finetune-operator.progressCASecret" -}}
+{{ include "finetune-operator.fullname" . }}-progress-ca
+{{- end -}}
+
+{{- define "finetune-operator.azureCAConfigMap" -}}
+{{- if .Values.azure.caBundle -}}
+{{ include "finetune-operator.fullname" . }}-azure-ca
+{{- else -}}
+{{ .Values.azure.caConfigMap.name }}
+{{- end -}}
+{{- end -}}
+
+{{/* The subject of every binding. */}}
+{{- define "finetune-operator.subjects" -}}
+subjects:
+  - kind: ServiceAccount
+    name: {{ include "finetune-operator.serviceAccountName" . }}
+    namespace: {{ .Release.Namespace }}
+{{- end -}}
+
+{{/* What is done in the namespaces that are served: one rule per resource, subresources apart. */}}
+{{- define "finetune-operator.workRules" -}}
+- apiGroups: [finetune.dev]
+  resources: [finetunejobs]
+  # patch: the finalizer; spec, labels and annotations are never written
+  verbs: [get, list, watch, patch]
+- apiGroups: [finetune.dev]
+  resources: [finetunejobs/status]
+  verbs: [patch]
+- apiGroups: [finetune.dev]
+  resources: [finetunejobs/finalizers]
+  # asked for by ownerReferences that block the owner's deletion
+  verbs: [update]
+- apiGroups: [batch]
+  resources: [jobs]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [get, list, watch]
+- apiGroups: [""]
+  resources: [configmaps]
+  verbs: [get, create, patch]
+- apiGroups: [""]
+  resources: [persistentvolumeclaims]
+  verbs: [get, create]
+- apiGroups: [""]
+  resources: [serviceaccounts]
+  # the account of training pods, which has no rights at all
+  verbs: [create]
+- apiGroups: [""]
+  resources: [events]
+  # list: why a pod waits
+  verbs: [list, create]
+{{- end -}}

@@ -1,0 +1,229 @@
+"""The chart: every supported shape renders into valid objects that fit the operator."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from finetune_api import constants
+from finetune_operator.settings import PREFIX, Settings
+from support.chart import (
+    CHART,
+    ROOT,
+    HelmRefused,
+    Manifest,
+    environment,
+    helm,
+    of_kind,
+    render,
+    shapes,
+)
+
+each_shape = pytest.mark.parametrize(
+    "values", [pytest.param(path, id=path.name.removesuffix("-values.yaml")) for path in shapes()]
+)
+# Served by the operator itself, or named by nothing in a chart.
+_NO_VALUE = {"health_host", "progress_host"}
+
+
+@each_shape
+def test_helm_lints_without_a_complaint(values: Path) -> None:
+    helm("lint", str(CHART), "--strict", "--values", str(values))
+
+
+@each_shape
+def test_every_object_is_valid(values: Path) -> None:
+    for manifest in render("--values", str(values)):
+        kubernetes_validate.validate(manifest, "1.34", strict=True)
+
+
+@each_shape
+def test_every_object_has_a_namespace_or_needs_none(values: Path) -> None:
+    for manifest in render("--values", str(values)):
+        cluster_wide = manifest["kind"].startswith(("Cluster", "CustomResource"))
+        assert ("namespace" in manifest["metadata"]) != cluster_wide, manifest["metadata"]
+
+
+@each_shape
+def test_the_operator_understands_its_environment(values: Path) -> None:
+    manifests = render("--values", str(values))
+    given = environment(manifests)
+    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
+    assert given.keys() <= known
+    settings = Settings.from_env(given)
+    assert settings.lease_renew_deadline_seconds < settings.lease_duration_seconds
+
+
+def test_every_setting_can_be_set_by_a_value() -> None:
+    settable = {
+        name for path in shapes() for name in environment(render("--values", str(path)))
+    } | {f"{PREFIX}POD_NAME", f"{PREFIX}POD_NAMESPACE"}
+    want = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields.keys() - _NO_VALUE}
+    assert settable == want
+
+
+def test_values_become_the_settings_they_name() -> None:
+    gateway, everything = (
+        Settings.from_env(environment(render("--values", str(CHART / "ci" / name))))
+        for name in ("gateway-values.yaml", "everything-set-values.yaml")
+    )
+    assert gateway.azure_allowed_endpoints == ("gateway.example.com", "gateway.example.com:8443")
+    assert gateway.azure_authority_host == "https://login.example.com"
+    assert gateway.fetch_allowed_ranges == ("10.20.0.0/16",)
+    assert gateway.fetch_denied_ranges == ("10.96.0.0/16", "10.244.0.0/16")
+    assert gateway.hf_endpoint == "http://hub.models.svc"
+    assert everything.workers == 32
+    assert everything.lease_renew_deadline_seconds == 3.5
+    assert everything.azure_list_lag_seconds == 0
+    assert everything.trainer_image == "registry.example.com/finetune-trainer:0.1.0"
+
+
+def deployment(*options: str) -> Manifest:
+    (found,) = of_kind(render(*options), "Deployment")
+    return found
+
+
+def container(*options: str) -> Manifest:
+    (found,) = deployment(*options)["spec"]["template"]["spec"]["containers"]
+    return dict(found)
+
+
+def test_the_pod_passes_the_restricted_standard() -> None:
+    pod = deployment()["spec"]["template"]["spec"]
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert container()["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+
+
+def test_liveness_gives_a_stuck_loop_a_minute() -> None:
+    probe = container()["livenessProbe"]
+    assert probe["httpGet"]["path"] == "/livez"
+    assert probe["periodSeconds"] * probe["failureThreshold"] == 60
+    assert container()["readinessProbe"]["httpGet"]["path"] == "/readyz"
+
+
+def test_the_pod_has_time_to_drain() -> None:
+    assert deployment()["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] > 10
+
+
+def service(name: str) -> Manifest:
+    return next(s for s in of_kind(render(), "Service") if s["metadata"]["name"].endswith(name))
+
+
+def test_only_the_leader_receives_progress() -> None:
+    selector = service("-progress")["spec"]["selector"]
+    labels = deployment()["spec"]["template"]["metadata"]["labels"]
+    assert selector.pop(constants.LABEL_LEADER) == "true"
+    assert selector.items() <= labels.items()
+    assert constants.LABEL_LEADER not in labels
+
+
+def test_pods_report_to_the_service_that_exists() -> None:
+    settings = Settings.from_env(environment(render()))
+    progress = service("-progress")
+    meta = progress["metadata"]
+    assert settings.progress_url == f"https://{meta['name']}.{meta['namespace']}.svc"
+    ports = {port["name"]: port["containerPort"] for port in container()["ports"]}
+    assert ports == {"health": settings.health_port, "progress": settings.progress_port}
+    assert progress["spec"]["ports"][0]["port"] == settings.progress_service_port
+
+
+@pytest.mark.parametrize(
+    ("options", "want_key"),
+    [
+        pytest.param(["--values", str(CHART / "ci/gateway-values.yaml")], "ca.crt", id="PEM text"),
+        pytest.param(
+            ["--values", str(CHART / "ci/ca-config-map-values.yaml")], "bundle.pem", id="ConfigMap"
+        ),
+    ],
+)
+def test_the_ca_is_mounted_where_the_operator_looks(options: list[str], want_key: str) -> None:
+    manifests = render(*options)
+    (found,) = of_kind(manifests, "Deployment")
+    pod = found["spec"]["template"]["spec"]
+    (volume,) = [volume for volume in pod["volumes"] if volume["name"] == "azure-ca"]
+    (mount,) = [m for m in pod["containers"][0]["volumeMounts"] if m["name"] == "azure-ca"]
+    assert volume["configMap"]["items"] == [{"key": want_key, "path": "ca.crt"}]
+    want_file = Settings.from_env(environment(manifests)).azure_ca_file
+    assert f"{mount['mountPath']}/ca.crt" == want_file
+
+
+def test_a_changed_ca_restarts_the_operator() -> None:
+    def annotations(bundle: str) -> Any:
+        return deployment("--set", f"azure.caBundle={bundle}")["spec"]["template"]["metadata"][
+            "annotations"
+        ]
+
+    assert annotations("one") != annotations("two")
+
+
+@pytest.mark.parametrize(
+    ("options", "want"),
+    [
+        pytest.param([], {"helm.sh/resource-policy": "keep"}, id="kept"),
+        pytest.param(["--set", "crds.keep=false"], None, id="removed with the release"),
+    ],
+)
+def test_the_crd_is_todays(options: list[str], want: Manifest | None) -> None:
+    (rendered,) = of_kind(render(*options), "CustomResourceDefinition")
+    assert rendered["metadata"].pop("annotations", None) == want
+    today = ROOT / "crds" / f"{constants.GROUP}_{constants.PLURAL}.yaml"
+    assert rendered == yaml.safe_load(today.read_text())
+
+
+def test_the_crd_can_come_from_elsewhere() -> None:
+    assert of_kind(render("--set", "crds.enabled=false"), "CustomResourceDefinition") == []
+
+
+@pytest.mark.parametrize(
+    ("option", "want"),
+    [
+        pytest.param("replica=2", "replica is not allowed", id="a misspelt value"),
+        pytest.param("settings.leaseSeconds=5", "leaseSeconds is not allowed", id="no setting"),
+        pytest.param("settings.workers=0", "workers", id="out of bounds"),
+        pytest.param("tenants[0].namespace=a", "tenants.0", id="a tenant without anything"),
+        pytest.param("tenants[0].secretNames={*}", "tenants.0", id="a wildcard for Secrets"),
+        pytest.param("fetch.allowedRanges={10.0.0.1}", "fetch.allowedRanges", id="no range"),
+        pytest.param("azure.authorityHost=http://a", "authorityHost", id="tokens over http"),
+        pytest.param(
+            "azure.caBundle=x,azure.caConfigMap.name=y", "azure", id="the CA from two places"
+        ),
+    ],
+)
+def test_values_that_mean_nothing_are_refused(option: str, want: str) -> None:
+    with pytest.raises(HelmRefused, match=re.escape(want)):
+        render("--set", option)
+
+
+def leaves(schema: Manifest, path: str = "") -> set[str]:
+    """The paths of the values that a schema knows."""
+    properties = schema.get("properties") or schema.get("items", {}).get("properties")
+    if not properties:
+        return {path}
+    mark = "[]" if "items" in schema else ""
+    below = [leaves(child, f"{path}{mark}.{name}") for name, child in properties.items()]
+    return {leaf.lstrip(".") for paths in below for leaf in paths}
+
+
+def test_the_readme_names_every_value() -> None:
+    readme = (CHART / "README.md").read_text()
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    for path in leaves(schema) - {"global"}:
+        name = path.rsplit(".", 1)[-1]
+        assert re.search(rf"[`.{{,]{name}[`,}}]", readme), path
+
+
+def test_the_names_of_two_releases_do_not_meet() -> None:
+    def names(release: str) -> set[tuple[str, str]]:
+        manifests = render("--set", "crds.enabled=false", release=release)
+        return {(m["kind"], m["metadata"]["name"]) for m in manifests}
+
+    assert names("one") & names("two") == set()
