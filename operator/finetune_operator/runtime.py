@@ -23,6 +23,7 @@ from finetune_operator.adapters.api import Api
 from finetune_operator.adapters.authority import Authority
 from finetune_operator.adapters.connection import Connection
 from finetune_operator.adapters.events import Events
+from finetune_operator.adapters.http_server import serve
 from finetune_operator.adapters.informer import Informer, list_jobs
 from finetune_operator.adapters.lease import Leadership, LeadershipLost, LeaseTimes
 from finetune_operator.adapters.metrics import Metrics
@@ -81,7 +82,7 @@ async def run(settings: Settings, connection: Connection, build: Build) -> int:
         timeout=settings.api_timeout_seconds,
     )
     state = health.Health(metrics=metrics)
-    server = await health.serve(state, host=settings.health_host, port=settings.health_port)
+    server = await serve(health.app(state), host=settings.health_host, port=settings.health_port)
     leadership = _leadership(settings, api)
     try:
         pod = OwnPod(api, namespace=settings.pod_namespace, name=settings.pod_name)
@@ -297,7 +298,7 @@ class _Leader:
             interval=self._settings.progress_interval_seconds,
         )
         await self._authority.ensure_until_done()
-        self._progress = await progress.serve(
+        self._progress = await serve(
             endpoint.app(),
             host=self._settings.progress_host,
             port=self._settings.progress_port,

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 PREFIX = "FINETUNE_"
 
@@ -115,6 +115,13 @@ class Settings(BaseModel):
     progress_secret: str = "finetune-operator-progress-ca"
     """Name of the Secret, in our own namespace, that keeps the progress endpoint's CA."""
 
+    @model_validator(mode="after")
+    def _fences_hold(self) -> Self:
+        for shorter in ("lease_renew_deadline_seconds", "azure_create_timeout_seconds"):
+            if self.model_dump()[shorter] >= self.lease_duration_seconds:
+                raise ValueError(f"{shorter} must be shorter than lease_duration_seconds")
+        return self
+
     @property
     def progress_url(self) -> str:
         """Where pods report their progress; empty if they cannot."""
@@ -137,6 +144,16 @@ class Settings(BaseModel):
             return cls.model_validate(given)
         except ValidationError as e:
             problems = "; ".join(
-                f"{PREFIX}{str(error['loc'][0]).upper()}: {error['msg']}" for error in e.errors()
+                " ".join(
+                    [
+                        *(PREFIX + str(name).upper() for name in error["loc"][:1]),
+                        _said(error["msg"]),
+                    ]
+                )
+                for error in e.errors()
             )
             raise InvalidSettings(f"The operator's settings cannot be used: {problems}") from None
+
+
+def _said(message: str) -> str:
+    return message.removeprefix("Value error, ")

@@ -10,8 +10,8 @@ import os
 import ssl
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from typing import Protocol
 
-from finetune_operator.adapters.api import Api
 from finetune_operator.adapters.certificates import (
     Authorities,
     Signer,
@@ -21,7 +21,7 @@ from finetune_operator.adapters.certificates import (
     serving_certificate,
 )
 from finetune_operator.adapters.refusals import AlreadyExists, Json
-from finetune_operator.adapters.resources import SECRETS
+from finetune_operator.adapters.resources import SECRETS, Resource
 from finetune_operator.core.errors import Conflict, OperatorError
 
 logger = logging.getLogger(__name__)
@@ -34,12 +34,27 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
+class SecretApi(Protocol):
+    """What keeping a Secret needs of the API server."""
+
+    async def get(self, resource: Resource, namespace: str, name: str, /) -> Json | None:
+        """One object, or None."""
+
+    async def create(self, resource: Resource, namespace: str, body: Json, /) -> Json:
+        """The object as created; AlreadyExists if the name is taken."""
+
+    async def merge_patch(
+        self, resource: Resource, namespace: str, name: str, body: Json, /, *, version: str
+    ) -> Json | None:
+        """The object as patched; Conflict if it is not at `version` any more."""
+
+
 class Authority:
     """What signs the endpoint's certificate, and the TLS context that serves with it."""
 
     def __init__(
         self,
-        api: Api,
+        api: SecretApi,
         *,
         namespace: str,
         secret: str,

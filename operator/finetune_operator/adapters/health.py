@@ -37,8 +37,8 @@ def _silence(ages: Mapping[str, float]) -> str:
     return f"No event or bookmark on the watch of {'; '.join(late)}" if late else ""
 
 
-async def serve(health: Health, *, host: str, port: int) -> web.AppRunner:
-    """Start answering; the caller cleans the runner up."""
+def app(health: Health) -> web.Application:
+    """The HTTP application for probes and scrapes."""
 
     async def livez(_: web.Request) -> web.Response:
         return web.Response(text="ok\n")
@@ -53,11 +53,8 @@ async def serve(health: Health, *, host: str, port: int) -> web.AppRunner:
         health.silent()
         return web.Response(body=health.metrics.text(), content_type="text/plain", charset="utf-8")
 
-    app = web.Application()
-    app.add_routes(
+    application = web.Application()
+    application.add_routes(
         [web.get("/livez", livez), web.get("/readyz", readyz), web.get("/metrics", metrics)]
     )
-    runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=0.5)
-    await runner.setup()
-    await web.TCPSite(runner, host, port).start()
-    return runner
+    return application

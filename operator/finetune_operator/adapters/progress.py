@@ -209,11 +209,3 @@ def _controller(obj: Json) -> dict[str, Any]:
         if owner.get("controller"):
             return dict(owner)
     return {}
-
-
-async def serve(app: web.Application, *, host: str, port: int, tls: Any) -> web.AppRunner:
-    """Start receiving; the caller cleans the runner up."""
-    runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=0.5)
-    await runner.setup()
-    await web.TCPSite(runner, host, port, ssl_context=tls).start()
-    return runner

@@ -1,0 +1,157 @@
+from datetime import UTC, datetime
+
+import pytest
+
+from finetune_api.pods import TrainerStatus
+from finetune_operator.adapters.resources import JOBS, PODS
+from finetune_operator.adapters.store import Key, Store
+from finetune_operator.core.observed import ReportedProgress
+from support.builders_cluster import a_child, a_job, a_pod
+
+TUNE = Key("team-a", "tune")
+
+
+@pytest.fixture
+def woken() -> list[Key]:
+    return []
+
+
+@pytest.fixture
+def store(woken: list[Key]) -> Store:
+    return Store(woken.append)
+
+
+def a_report() -> ReportedProgress:
+    return ReportedProgress(
+        job_uid="child-1",
+        pod_name="tune-1-abc",
+        status=TrainerStatus(progress_percentage=20),
+        received_at=datetime(2026, 11, 22, tzinfo=UTC),
+    )
+
+
+@pytest.mark.parametrize(
+    ("known", "arriving", "want_version", "want_woken"),
+    [
+        pytest.param(None, 10, "10", 1, id="first sight: kept"),
+        pytest.param(10, 11, "11", 2, id="newer: replaces"),
+        pytest.param(11, 11, "11", 1, id="the watch repeats an own write: nobody is woken"),
+        pytest.param(12, 11, "12", 1, id="a late watch event does not undo an own write"),
+        pytest.param(9, 10, "10", 2, id="versions are numbers, not strings"),
+    ],
+)
+def test_newest_version_wins(
+    store: Store,
+    woken: list[Key],
+    known: int | None,
+    arriving: int,
+    want_version: str,
+    want_woken: int,
+) -> None:
+    if known is not None:
+        store.put_job(a_job(version=known))
+
+    store.put_job(a_job(version=arriving))
+
+    kept = store.job(TUNE)
+    assert kept is not None
+    assert kept["metadata"]["resourceVersion"] == want_version
+    assert woken == [TUNE] * want_woken
+
+
+def test_own_write_is_kept_without_waking(store: Store, woken: list[Key]) -> None:
+    store.put_job(a_job(version=12), wake=False)
+
+    assert store.job(TUNE) is not None
+    assert woken == []
+
+
+def test_a_late_answer_does_not_bring_a_deleted_job_back(store: Store) -> None:
+    store.put_job(a_job(version=10))
+    store.drop_job(TUNE, "uid-1")
+
+    taken = store.put_job(a_job(version=12))
+
+    assert not taken
+    assert store.job(TUNE) is None
+
+
+def test_a_late_deletion_spares_the_namesake(store: Store) -> None:
+    store.put_job(a_job(version=10, uid="old"))
+    store.put_job(a_job(version=15, uid="new"))
+
+    store.drop_job(TUNE, "old")
+
+    assert store.key_by_uid("new") == TUNE
+    assert store.key_by_uid("old") is None
+
+
+def test_memory_is_not_spent_on_what_nobody_reads(store: Store) -> None:
+    job = a_job()
+    job["metadata"]["managedFields"] = [{"manager": "kubectl"}]
+    job["metadata"]["annotations"] = {
+        "kubectl.kubernetes.io/last-applied-configuration": "{}",
+        "finetune.dev/retry-requested-at": "now",
+    }
+
+    store.put_job(job)
+
+    kept = store.job(TUNE)
+    assert kept is not None
+    assert "managedFields" not in kept["metadata"]
+    assert kept["metadata"]["annotations"] == {"finetune.dev/retry-requested-at": "now"}
+    assert "managedFields" in job["metadata"], "the caller's object stays as it was"
+
+
+def test_children_are_found_by_their_owners_uid(store: Store, woken: list[Key]) -> None:
+    store.put_job(a_job())
+    store.put_child(JOBS, a_child())
+    store.put_child(JOBS, a_child("other-1", uid="child-2", of="uid-2"))
+    store.put_child(PODS, a_pod())
+
+    assert [c["metadata"]["name"] for c in store.child_jobs("uid-1")] == ["tune-1"]
+    assert [c["metadata"]["name"] for c in store.child_pods("uid-1")] == ["tune-1-abc"]
+    assert woken == [TUNE] * 3, "the job, its child and its pod; not the stranger's child"
+
+
+def test_deleted_child_wakes_its_owner(store: Store, woken: list[Key]) -> None:
+    store.put_job(a_job())
+    store.put_child(JOBS, a_child())
+    woken.clear()
+
+    store.drop_child(JOBS, Key("team-a", "tune-1"))
+
+    assert woken == [TUNE]
+    assert store.child_jobs("uid-1") == []
+
+
+@pytest.mark.parametrize(
+    ("namespace", "seen", "list_version", "want"),
+    [
+        pytest.param(None, set(), 50, [], id="the list lacks it: gone"),
+        pytest.param(None, {Key("team-a", "tune-1")}, 50, ["tune-1"], id="listed: stays"),
+        pytest.param(None, set(), 15, ["tune-1"], id="created after the list: stays"),
+        pytest.param("team-b", set(), 50, ["tune-1"], id="another namespace's list: stays"),
+        pytest.param("team-a", set(), 50, [], id="its own namespace's list lacks it: gone"),
+    ],
+)
+def test_a_full_list_replaces(
+    store: Store, namespace: str | None, seen: set[Key], list_version: int, want: list[str]
+) -> None:
+    store.put_job(a_job())
+    store.put_child(JOBS, a_child(version=20))
+
+    store.keep_children(JOBS, namespace, seen, list_version)
+
+    assert [child["metadata"]["name"] for child in store.child_jobs("uid-1")] == want
+
+
+def test_progress_ends_with_its_job(store: Store) -> None:
+    store.put_job(a_job())
+    store.put_progress("uid-1", a_report())
+    assert store.progress("uid-1") is not None
+
+    store.drop_job(TUNE)
+    store.put_progress("uid-1", a_report())
+
+    assert store.progress("uid-1") is None
