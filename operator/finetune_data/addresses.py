@@ -24,6 +24,9 @@ Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
 _NAT64 = IPv6Network("64:ff9b::/96")
+_GLOBAL_UNICAST = IPv6Network("2000::/3")
+_AZURE_PLATFORM = IPv4Address("168.63.129.16")
+"""Public by its number, but it is the host of the virtual machine that answers there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +51,7 @@ class AddressPolicy:
             return True
         if any(address in network for network in self.denied):
             return False
-        return address.is_global and not address.is_multicast
+        return _is_public(address)
 
     def check(self, host: str, address: str) -> None:
         """SourceError if `host` must not be reached at `address`."""
@@ -67,6 +70,12 @@ def _unwrapped(address: Address) -> Address:
     if address in _NAT64:
         return IPv4Address(address.packed[-4:])
     return address.ipv4_mapped or address.sixtofour or address
+
+
+def _is_public(address: Address) -> bool:
+    if isinstance(address, IPv6Address):
+        return address in _GLOBAL_UNICAST and address.is_global
+    return address.is_global and not address.is_multicast and address != _AZURE_PLATFORM
 
 
 def is_literal(host: str) -> bool:
