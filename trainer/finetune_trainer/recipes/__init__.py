@@ -1,0 +1,1 @@
+"""One module per method of training, each a flat recipe without inheritance."""
