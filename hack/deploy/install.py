@@ -12,7 +12,7 @@ from pathlib import Path
 
 from cluster import existing, full
 from cluster import images as registry
-from cluster.packages import IMAGES, NODE, install
+from cluster.packages import CLUSTER, IMAGES, install
 from cluster.progress import Progress
 from cluster.settings import ClusterError, run_folder
 from deploy.tools import helm, kubectl
@@ -49,7 +49,7 @@ def bring_up(progress: Progress) -> None:
                 f" and set {_PREFIX_VARIABLE} to their common prefix"
             )
         return
-    install([*NODE, *IMAGES], progress)
+    install({**CLUSTER, **IMAGES}, progress)
     tags = {name: recipe.tag() for name, recipe in RECIPES.items()}
     _side_by_side(lambda: full.up(progress), lambda: build(tags, progress))
     for name, tag in tags.items():
