@@ -137,7 +137,7 @@ class Authority:
         """Serve with a new certificate if the old one ages or its CA does not sign any more."""
         if self._serving is not None:
             serving, signer = self._serving
-            if signer == authority and serving.age(self._clock()) < 0.5:
+            if signer.certificate == authority.certificate and serving.age(self._clock()) < 0.5:
                 return
         serving = serving_certificate(authority, self._names, self._clock())
         _use(self.tls, serving)
