@@ -21,7 +21,7 @@ from prometheus_client.registry import Collector
 _SECONDS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 
-disable_created_metrics()  # a second series for each, which nobody asked for
+disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each, which nobody asked for
 
 
 class Metrics:

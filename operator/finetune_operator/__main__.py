@@ -1,0 +1,25 @@
+"""`python -m finetune_operator`: the operator, set up by FINETUNE_* variables."""
+
+import asyncio
+import os
+import sys
+
+from finetune_operator import runtime, wiring
+from finetune_operator.adapters import connection, logs
+from finetune_operator.settings import InvalidSettings, Settings
+
+
+def main() -> int:
+    """The exit code: 0 asked to stop, 1 something broke, 2 cannot start with these settings."""
+    try:
+        settings = Settings.from_env(os.environ)
+        server = connection.environment()
+    except (InvalidSettings, connection.NoConnection) as e:
+        print(e, file=sys.stderr)
+        return 2
+    logs.set_up(settings.log_level)
+    return asyncio.run(runtime.run(settings, server, wiring.build))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
