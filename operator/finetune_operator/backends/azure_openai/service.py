@@ -89,7 +89,9 @@ class FineTuningService:
         tls = tls_context(self._settings.ca_file)
         gate = GatedTransport(httpx2.AsyncHTTPTransport(verify=tls), self._check_lease)
         timeout = self._settings.create_timeout
-        async with httpx2.AsyncClient(transport=gate, timeout=timeout) as connection:
+        # Connecting gives up first: then it cleans up by itself, which a cancelled one does not.
+        limits = httpx2.Timeout(timeout, connect=0.8 * timeout)
+        async with httpx2.AsyncClient(transport=gate, timeout=limits) as connection:
             jobs = self._jobs_over(connection)
             try:
                 return await ask(
