@@ -1,0 +1,204 @@
+"""One namespace with data and a key, an account at an emulator, and FineTuneJobs against it.
+
+What a test of the hosted backend starts from. It starts no operator by itself.
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from finetune_api.constants import RETRY_ANNOTATION
+from support.builders_api import Manifest, hosted_job
+from support.emulator import API_KEY, Emulator
+from support.kube import CONFIG_MAPS, JOBS, SECRETS, Answered, Json, Kube, wait_for
+from support.operator_process import OperatorProcess
+
+ROWS = Path(__file__).parents[2] / "examples" / "data" / "gsm8k-sft" / "train.jsonl"
+FEW = 48
+PACE = (
+    "--queue-seconds=30",
+    "--step-seconds=5",
+    "--silent-seconds=30",
+    "--pausing-seconds=10",
+    "--resuming-seconds=10",
+    "--pending-polls=0",
+)
+"""48 rows in batches of 16, twice: 6 steps, 90 service seconds."""
+SPEED = 60.0
+"""A job of that pace takes a second and a half."""
+SLOW = 0.0
+"""The service's clock stands still: what is pending stays pending."""
+
+_IN_TIME = 30.0
+
+
+def rows(count: int = FEW) -> str:
+    """The first rows of the example data."""
+    return "".join(ROWS.read_text().splitlines(keepends=True)[:count])
+
+
+class Site:
+    """A namespace of its own and an account of its own."""
+
+    def __init__(self, kube: Kube, folder: Path, namespace: str, emulator: Emulator) -> None:
+        """Make the namespace, with ConfigMap `gsm8k` and Secret `azure`."""
+        self.kube, self.folder, self.namespace, self.emulator = kube, folder, namespace, emulator
+        kube.make_namespace(namespace)
+        kube.config_map(namespace, "gsm8k", {"train.jsonl": rows()})
+        kube.secret(namespace, "azure", {"api-key": API_KEY})
+
+    # The operator
+
+    def operator(
+        self, name: str = "operator", *, kubeconfig: Path | None = None, **settings: object
+    ) -> OperatorProcess:
+        """A replica that serves this namespace alone; not leading yet."""
+        chosen = {
+            "namespaces": self.namespace,
+            "pod_namespace": self.namespace,
+            "azure_allowed_endpoints": self.emulator.url,
+            "azure_ca_file": self.emulator.ca,
+        } | settings
+        return OperatorProcess(self.folder, kubeconfig or self.kube.plane.kubeconfig, chosen, name)
+
+    # FineTuneJobs
+
+    def submit(self, name: str, **spec: Any) -> Json:
+        """Create a FineTuneJob; its own suffix is its name."""
+        return self.kube.create(JOBS, self.namespace, self.manifest(name, **spec))
+
+    def manifest(self, name: str, **spec: Any) -> Manifest:
+        """A small job at this account; `azureOpenAI` members are merged into the default's."""
+        azure = {
+            "endpoint": self.emulator.url,
+            "suffix": name,
+            "auth": {"apiKeySecretRef": {"name": "azure", "key": "api-key"}},
+        } | spec.pop("azureOpenAI", {})
+        chosen = {"hyperparameters": {"epochs": 2, "batchSize": 16}, "azureOpenAI": azure} | spec
+        manifest = hosted_job(name, **chosen)
+        del manifest["metadata"]["namespace"]
+        return manifest
+
+    def job(self, name: str) -> Json | None:
+        """The FineTuneJob as it is stored."""
+        return self.kube.get(JOBS, self.namespace, name)
+
+    def status(self, name: str) -> Json:
+        """Its status, empty at first."""
+        found: Json = (self.job(name) or {}).get("status", {})
+        return found
+
+    def edit(self, name: str, body: Json) -> Json:
+        """Merge something into it, as a user does."""
+        return self.kube.patch(JOBS, self.namespace, name, body)
+
+    def retry(self, name: str, token: str) -> None:
+        """Ask for a retry."""
+        self.edit(name, {"metadata": {"annotations": {RETRY_ANNOTATION: token}}})
+
+    def delete(self, name: str) -> None:
+        """Ask for its deletion."""
+        self.kube.delete(JOBS, self.namespace, name)
+
+    # Waiting
+
+    def wait(
+        self, name: str, what: str, look: Callable[[Json], Any], *, within: float = _IN_TIME
+    ) -> Json:
+        """The status, as soon as `look` says yes to it."""
+
+        def looked() -> Json | None:
+            status = self.status(name)
+            return status if look(status) else None
+
+        return wait_for(looked, f"{name}: {what}", within=within, told=lambda: self.told(name))
+
+    def wait_for_phase(self, name: str, phase: str, *, within: float = _IN_TIME) -> Json:
+        """The status, as soon as it has this phase."""
+        return self.wait(name, phase, lambda status: status.get("phase") == phase, within=within)
+
+    def wait_for_reason(self, name: str, reason: str, *, within: float = _IN_TIME) -> Json:
+        """The status, as soon as Ready has this reason."""
+        return self.wait(
+            name, reason, lambda status: condition(status, "Ready")["reason"] == reason,
+            within=within,
+        )  # fmt: skip
+
+    def wait_until_gone(self, name: str, *, within: float = _IN_TIME) -> None:
+        """Return once the object is not there any more."""
+        wait_for(
+            lambda: self.job(name) is None,
+            f"{name} is gone",
+            within=within,
+            told=lambda: self.told(name),
+        )
+
+    # The account
+
+    def remote(self, name: str) -> list[Json]:
+        """The account's jobs of this FineTuneJob, newest first."""
+        return [job for job in self.emulator.jobs() if _own_suffix(job) == name]
+
+    def wait_for_remote(self, name: str, what: str, look: Callable[[Json], Any]) -> Json:
+        """The account's only job of this name, as soon as `look` says yes to it."""
+
+        def looked() -> Json | None:
+            found = self.remote(name)
+            assert len(found) < 2, f"{len(found)} jobs at the service for {name}: {found}"
+            return found[0] if found and look(found[0]) else None
+
+        return wait_for(
+            looked, f"{name} at the service: {what}", within=_IN_TIME,
+            told=lambda: self.told(name),
+        )  # fmt: skip
+
+    def training_files(self) -> list[Json]:
+        """What was uploaded to the account."""
+        return [file for file in self.emulator.files() if file["purpose"] == "fine-tune"]
+
+    def told(self, name: str) -> str:
+        """What helps after a failure: the object, the account, and the logs' ends."""
+        try:
+            job = self.job(name)
+        except (Answered, OSError) as e:
+            job = {"unreadable": str(e)}
+        if job:
+            job.get("metadata", {}).pop("managedFields", None)
+        remote = json.dumps([_brief(job) for job in self.emulator.jobs()], indent=1)
+        logs = [
+            f"--- {log.name}\n{log.read_text()[-5000:]}"
+            for log in sorted(self.folder.glob("operator*.log"))
+        ]
+        return "\n".join(
+            [f"--- object\n{yaml.safe_dump(job)}", f"--- at the service\n{remote}", *logs]
+        )
+
+    # Secrets and data
+
+    def set_key(self, key: str) -> None:
+        """Another API key in the Secret."""
+        self.kube.patch(SECRETS, self.namespace, "azure", {"stringData": {"api-key": key}})
+
+    def result(self, name: str) -> dict[str, str] | None:
+        """What the result's ConfigMap holds."""
+        found = self.kube.get(CONFIG_MAPS, self.namespace, f"{name}-result")
+        return found["data"] if found else None
+
+
+def condition(status: Json, kind: str) -> Json:
+    """A condition of a status; an empty one if it has none of this type."""
+    found = (c for c in status.get("conditions", ()) if c["type"] == kind)
+    return next(found, {"status": None, "reason": None, "message": ""})
+
+
+def _own_suffix(job: Json) -> str:
+    """The user's part of the suffix: the marker of ten digits follows it."""
+    return str(job.get("suffix") or "")[:-11]
+
+
+def _brief(job: Json) -> Json:
+    keys = ("id", "status", "suffix", "created_at", "step", "total_steps", "model", "seed")
+    return {key: job.get(key) for key in keys}
