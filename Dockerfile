@@ -23,6 +23,8 @@ RUN --mount=type=secret,id=pip,target=/etc/pip.conf \
     --mount=type=secret,id=certificates,target=/run/certificates.pem \
     python3 -m venv /opt/venv && \
     /opt/venv/bin/pip install --no-cache-dir --no-deps --require-hashes -r /opt/requirements.txt
+# Libraries look the user up; without an entry some of them fail.
+RUN useradd --uid 10001 --no-create-home --home-dir / --shell /usr/sbin/nologin finetune
 
 FROM base AS trainer-dependencies
 COPY requirements/trainer.txt /opt/requirements.txt
@@ -30,6 +32,7 @@ RUN --mount=type=secret,id=pip,target=/etc/pip.conf \
     --mount=type=secret,id=certificates,target=/run/certificates.pem \
     python3 -m venv /opt/venv && \
     /opt/venv/bin/pip install --no-cache-dir --no-deps --require-hashes -r /opt/requirements.txt
+RUN useradd --uid 10001 --no-create-home --home-dir / --shell /usr/sbin/nologin finetune
 
 FROM operator-dependencies AS operator
 COPY operator/ /opt/app/
@@ -54,8 +57,8 @@ USER 10001:10001
 ENTRYPOINT ["python", "-m", "azure_openai"]
 
 FROM operator-dependencies AS hub
-COPY --from=smollm2 / /opt/models/smollm2/
+COPY --from=smollm2 / /opt/hub/models/HuggingFaceTB/SmolLM2-135M-Instruct/
 COPY tests/emulators/hub/ /opt/app/hub/
 RUN python -m compileall -q /opt/app
 USER 10001:10001
-ENTRYPOINT ["python", "-m", "hub"]
+ENTRYPOINT ["python", "-m", "hub", "--root", "/opt/hub", "--host", "0.0.0.0"]

@@ -4,17 +4,16 @@ The folder of binaries is named after a digest of the modules' files: a changed 
 or source is built anew beside the old one. It knows nothing of how the programs run.
 """
 
-import fcntl
 import hashlib
 import os
 import shutil
 import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from cluster.locks import only_one
 from cluster.progress import Progress
 from cluster.settings import KUBERNETES_VERSION, ClusterError, cache_folder, source_folder
 
@@ -61,7 +60,6 @@ COREDNS = Module(name="coredns", package="github.com/coredns/coredns")
 PAUSE = Module(name="pause")
 KWOK = Module(name="kwok", package="sigs.k8s.io/kwok/cmd/kwok")
 
-CONTROL_PLANE = (KUBERNETES, ETCD)
 NODE = (KUBERNETES, ETCD, COREDNS, PAUSE)
 
 # What envtest's folder of binaries holds; anything else is always our own.
@@ -104,20 +102,12 @@ def build(modules: Iterable[Module], progress: Progress) -> None:
             "Go is not on the PATH and is needed to build Kubernetes: install Go 1.24 or newer, "
             "or use a cluster of your own by setting KUBECONFIG"
         )
-    with _only_builder():
+    with only_one("build"):
         todo = missing(modules)
+        binary_folder().mkdir(parents=True, exist_ok=True)
         with ThreadPoolExecutor() as pool:
             for _ in pool.map(lambda module: _build(module, progress), todo):
                 pass
-
-
-@contextmanager
-def _only_builder() -> Iterator[None]:
-    folder = binary_folder()
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _build(module: Module, progress: Progress) -> None:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from cluster import binaries, existing, full
+from cluster import binaries, existing, full, images
 from cluster.progress import Progress
 from cluster.settings import ClusterError
 
@@ -78,11 +78,7 @@ def _build(given: argparse.Namespace) -> None:
 
 
 def _load(given: argparse.Namespace) -> None:
-    if existing.chosen(given.context):
-        raise ClusterError(
-            "the cluster in use is your own: push the image to a registry that it pulls from"
-        )
-    print(full.load(given.image))
+    print(images.push(given.image))
 
 
 _COMMANDS = {

@@ -4,6 +4,7 @@ Enough for everything that no container has to run for: the CRD, its rules, stat
 server-side apply, the Job controller. It knows nothing of containers and networks.
 """
 
+import os
 import random
 import socket
 import ssl
@@ -16,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from cluster.binaries import binary
+from cluster.binaries import ETCD, KUBERNETES, KWOK, Module, binary
 from cluster.pki import Authority, KeyPair
 from cluster.processes import Processes, Program
 from cluster.settings import CLUSTER_DOMAIN, SERVICE_ADDRESS, SERVICE_RANGE
@@ -46,6 +47,15 @@ class Options:
     scheduler: bool = False
     kwok: Path | None = None
     api_flags: tuple[str, ...] = ()
+
+    @property
+    def modules(self) -> list[Module]:
+        """What must have been built; envtest's binaries are enough for an API server alone."""
+        modules = [KWOK] if self.kwok else []
+        alone = not (self.controllers or self.scheduler or self.kwok)
+        if not (alone and os.environ.get("KUBEBUILDER_ASSETS")):
+            modules += [KUBERNETES, ETCD]
+        return modules
 
 
 class ControlPlane:

@@ -81,17 +81,6 @@ def status() -> list[str]:
     return lines or ["the cluster is not running; start it with `up`"]
 
 
-def load(image: str) -> str:
-    """Make a local image known to the node; return the name that pods use for it.
-
-    Raises:
-        ClusterError: when the cluster is not up or there is no such image.
-    """
-    if not Processes(run_folder(), detached=True).alive("docker-registry"):
-        raise ClusterError("the cluster's registry does not run: start the cluster with `up`")
-    return images.push(image)
-
-
 def _control_plane(folder: Path, processes: Processes) -> ControlPlane:
     options = Options(
         address=NODE_ADDRESS,

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from cluster.locks import only_one
 from cluster.progress import Progress
 from cluster.settings import CNI_PLUGINS, ClusterError
 
@@ -48,9 +49,18 @@ def install(packages: dict[str, str], progress: Progress) -> None:
     Raises:
         ClusterError: when this is not Debian, or apt-get fails.
     """
-    absent = [name for name, program in packages.items() if not shutil.which(program)]
-    if not absent:
+    if not _absent(packages):
         return
+    with only_one("install"):
+        if absent := _absent(packages):
+            _install(absent, progress)
+
+
+def _absent(packages: dict[str, str]) -> list[str]:
+    return [name for name, program in packages.items() if not shutil.which(program)]
+
+
+def _install(absent: list[str], progress: Progress) -> None:
     if not shutil.which("apt-get"):
         raise ClusterError(f"install {', '.join(absent)} on this machine, {_INSTEAD}")
     with progress.stage(f"install {' '.join(absent)}"), _services_stay_off():

@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from cluster import existing, packages
 from cluster.binaries import binary
 from cluster.controlplane import ControlPlane, Options
 from cluster.processes import Processes, Program
+from cluster.progress import Progress
+from cluster.settings import ClusterError, run_folder
 from support.cluster import control_plane
 
 pytestmark = pytest.mark.integration
@@ -85,3 +88,39 @@ def test_a_pid_that_went_to_somebody_else_is_not_ours(tmp_path: Path) -> None:
         record.write_text(kept)
     finally:
         processes.stop(["sleeper"])
+
+
+@pytest.mark.parametrize(
+    ("kubeconfig", "context", "want"),
+    [
+        pytest.param("", None, False, id="nothing said: ours"),
+        pytest.param("/home/me/.kube/config", None, True, id="KUBECONFIG: the user's"),
+        pytest.param("", "kind-dev", True, id="--context: the user's"),
+        pytest.param(str(run_folder() / "admin.kubeconfig"), None, False, id="as env set it: ours"),
+    ],
+)
+def test_whose_cluster_is_used(
+    monkeypatch: pytest.MonkeyPatch, kubeconfig: str, context: str | None, want: bool
+) -> None:
+    monkeypatch.setenv("KUBECONFIG", kubeconfig)
+    assert existing.chosen(context) is want
+
+
+def test_envtests_binaries_go_first_and_need_no_build(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("KUBEBUILDER_ASSETS", str(tmp_path))
+    assert binary("etcd") == tmp_path / "etcd"
+    assert binary("kubelet").parent != tmp_path
+    assert Options(controllers=()).modules == []
+
+
+def test_a_machine_that_cannot_install_is_told_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with Progress() as progress, pytest.raises(ClusterError) as caught:
+        packages.install({"runc": "runc", "buildah": "buildah"}, progress)
+    assert str(caught.value) == (
+        "install runc, buildah on this machine, or use a cluster of your own by setting KUBECONFIG"
+    )

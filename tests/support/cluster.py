@@ -18,11 +18,9 @@ HACK = Path(__file__).parents[2] / "hack"
 @contextmanager
 def control_plane(folder: Path, options: Options | None = None) -> Iterator[ControlPlane]:
     """A control plane on 127.0.0.1, ready; builds its programs the first time (minutes)."""
+    options = options or Options()
     with Progress() as progress:
-        wanted = [*binaries.CONTROL_PLANE]
-        if options and options.kwok:
-            wanted.append(binaries.KWOK)
-        binaries.build(wanted, progress)
+        binaries.build(options.modules, progress)
     with ControlPlane(folder, options) as plane:
         yield plane
 
@@ -32,6 +30,21 @@ def embedded_cluster() -> Path:
 
     Ours goes on when the tests end: starting it again is what takes time.
     """
-    environment = os.environ | {"PYTHONPATH": str(HACK)}
-    subprocess.run([sys.executable, "-m", "cluster", "up"], env=environment, check=True)
+    _hack("cluster", "up")
     return Path(os.environ.get("KUBECONFIG") or run_folder() / "admin.kubeconfig")
+
+
+def image(name: str) -> str:
+    """What pods call the project's image `name`; builds and pushes it if it is out of date."""
+    return _hack("images", "build", name, "--push").split()[1]
+
+
+def _hack(*command: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", *command],
+        env=os.environ | {"PYTHONPATH": str(HACK)},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    return done.stdout
