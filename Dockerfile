@@ -24,7 +24,7 @@ RUN --mount=type=secret,id=pip,target=/etc/pip.conf \
     python3 -m venv /opt/venv && \
     /opt/venv/bin/pip install --no-cache-dir --no-deps --require-hashes -r /opt/requirements.txt
 # Libraries look the user up; without an entry some of them fail.
-RUN useradd --uid 10001 --no-create-home --home-dir / --shell /usr/sbin/nologin finetune
+RUN /usr/sbin/useradd --uid 10001 --no-create-home --home-dir / --shell /usr/sbin/nologin finetune
 
 FROM base AS trainer-dependencies
 COPY requirements/trainer.txt /opt/requirements.txt
@@ -32,7 +32,7 @@ RUN --mount=type=secret,id=pip,target=/etc/pip.conf \
     --mount=type=secret,id=certificates,target=/run/certificates.pem \
     python3 -m venv /opt/venv && \
     /opt/venv/bin/pip install --no-cache-dir --no-deps --require-hashes -r /opt/requirements.txt
-RUN useradd --uid 10001 --no-create-home --home-dir / --shell /usr/sbin/nologin finetune
+RUN /usr/sbin/useradd --uid 10001 --no-create-home --home-dir / --shell /usr/sbin/nologin finetune
 
 FROM operator-dependencies AS operator
 COPY operator/ /opt/app/
