@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from urllib.parse import urlsplit
 
+import aiohttp
 import httpx2
 import openai
 from azure.core.exceptions import AzureError, ClientAuthenticationError
@@ -63,6 +64,9 @@ async def _key(
 ) -> str | Callable[[], Awaitable[str]]:
     if target.client_id is None or target.tenant_id is None:
         return _api_key(places)
+    session = await stack.enter_async_context(
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=trust))
+    )
     credential = await stack.enter_async_context(
         ClientAssertionCredential(
             target.tenant_id,
@@ -71,7 +75,7 @@ async def _key(
             authority=target.authority_host or _PUBLIC_AUTHORITY,
             # Another authority than the public one is not in the public list of authorities.
             disable_instance_discovery=target.authority_host is not None,
-            transport=AioHttpTransport(connection_verify=trust),
+            transport=AioHttpTransport(session=session, session_owner=False),
         )
     )
 
