@@ -18,8 +18,7 @@ def main() -> int:
             if given.remove:
                 install.remove(progress)
             else:
-                install.bring_up(progress)
-                install.deploy(progress)
+                install.deploy(progress, install.bring_up(progress))
     except ClusterError as error:
         print(f"deploy: {error}", file=sys.stderr)
         return 1

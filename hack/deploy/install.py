@@ -23,38 +23,42 @@ from support.certificates import make_server_certificate
 SYSTEM = "finetune-system"
 TESTBED = "finetune-testbed"
 DEMO = "finetune-demo"
-EMULATOR = f"azure-openai.{TESTBED}.svc"
+EMULATOR = f"emulator.{TESTBED}.svc"
 HUB = f"http://hub.{TESTBED}.svc"
 API_KEY = "testbed-key"
 SECRET = "azure-openai"
 _PREFIX_VARIABLE = "FINETUNE_IMAGE_PREFIX"
 _WAIT = "5m"
+_SPEED = 120
+"""Service seconds per second: a job of two epochs takes about 20 s."""
 
 
-def references() -> dict[str, str]:
-    """The names that pods use for the images."""
-    prefix = os.environ.get(_PREFIX_VARIABLE)
-    if prefix:
-        return {name: f"{prefix}/finetune-{name}:latest" for name in RECIPES}
-    return {name: registry.reference(recipe.tag()) for name, recipe in RECIPES.items()}
+def bring_up(progress: Progress) -> dict[str, str]:
+    """The embedded cluster with all images; returns the names that pods use for them.
 
-
-def bring_up(progress: Progress) -> None:
-    """The embedded cluster with all images; one's own cluster needs FINETUNE_IMAGE_PREFIX."""
+    A cluster of one's own needs FINETUNE_IMAGE_PREFIX: where it pulls the images from.
+    """
     if existing.chosen(None):
         progress.say(existing.check(None))
-        if not os.environ.get(_PREFIX_VARIABLE):
-            raise ClusterError(
-                f"the cluster in use is your own: push the images to a registry that it pulls from"
-                f" and set {_PREFIX_VARIABLE} to their common prefix"
-            )
-        return
+        return _own_images()
     install({**CLUSTER, **IMAGES}, progress)
+    # Once: the tags are digests of files that somebody may be editing meanwhile.
     tags = {name: recipe.tag() for name, recipe in RECIPES.items()}
     _side_by_side(lambda: full.up(progress), lambda: build(tags, progress))
     for name, tag in tags.items():
         with progress.stage(f"push {name}"):
             registry.push(tag)
+    return {name: registry.reference(tag) for name, tag in tags.items()}
+
+
+def _own_images() -> dict[str, str]:
+    prefix = os.environ.get(_PREFIX_VARIABLE)
+    if not prefix:
+        raise ClusterError(
+            "the cluster in use is your own: push the images to a registry that it pulls from"
+            f" and set {_PREFIX_VARIABLE} to their common prefix"
+        )
+    return {name: f"{prefix}/finetune-{name}:latest" for name in RECIPES}
 
 
 def _side_by_side(*works: Callable[[], None]) -> None:
@@ -63,7 +67,7 @@ def _side_by_side(*works: Callable[[], None]) -> None:
             future.result()
 
 
-def deploy(progress: Progress) -> None:
+def deploy(progress: Progress, images: dict[str, str]) -> None:
     """Emulator, hub and operator, each ready."""
     for namespace, level in ((SYSTEM, "restricted"), (TESTBED, "baseline"), (DEMO, "restricted")):
         _namespace(namespace, level)
@@ -71,9 +75,9 @@ def deploy(progress: Progress) -> None:
         run_folder() / "testbed-tls", EMULATOR, f"{EMULATOR}.cluster.local"
     )
     with progress.stage("install the Azure OpenAI emulator and the model hub"):
-        _testbed(tls.certificate, tls.key)
+        _testbed(images, tls.certificate, tls.key)
     with progress.stage("install the operator"):
-        _operator(tls.ca)
+        _operator(images, tls.ca)
     key = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": SECRET}}
     _apply({**key, "stringData": {"key": API_KEY}}, DEMO)
 
@@ -100,27 +104,31 @@ def _install(release: str, chart: Path, namespace: str, values: object) -> None:
     )  # fmt: skip
 
 
-def _testbed(certificate: Path, key: Path) -> None:
-    names = references()
-    values = {
-        "images": {"emulator": names["azure-openai-emulator"], "hub": names["hub"]},
-        "emulator": {
-            "apiKey": API_KEY,
-            "speed": 240,
-            "tls": {"certificate": certificate.read_text(), "key": key.read_text()},
+def _testbed(images: dict[str, str], certificate: Path, key: Path) -> None:
+    _apply(
+        {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "type": "kubernetes.io/tls",
+            "metadata": {"name": "emulator-tls"},
+            "stringData": {"tls.crt": certificate.read_text(), "tls.key": key.read_text()},
         },
+        TESTBED,
+    )
+    values = {
+        "images": {"emulator": images["azure-openai-emulator"], "hub": images["hub"]},
+        "emulator": {"apiKeys": [API_KEY], "speed": _SPEED},
     }
     _install("testbed", REPOSITORY / "hack" / "testbed" / "chart", TESTBED, values)
 
 
-def _operator(ca: Path) -> None:
-    names = references()
+def _operator(images: dict[str, str], ca: Path) -> None:
     values = {
-        "images": {"operator": names["operator"], "trainer": names["trainer"]},
+        "images": {"operator": images["operator"], "trainer": images["trainer"]},
         "azure": {
             "allowedEndpoints": [f"https://{EMULATOR}"],
             "caBundle": ca.read_text(),
-            "authorityHost": EMULATOR,
+            "authorityHost": f"https://{EMULATOR}",
         },
         "hf": {"endpoint": HUB},
         "fetch": {"deniedRanges": ["10.96.0.0/16", "10.244.0.0/16"]},
