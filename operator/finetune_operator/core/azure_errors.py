@@ -216,6 +216,7 @@ _RULES = (
     _Rule(
         200, 599, "", _U, Reason.SERVICE_UNAVAILABLE,
         "{host} has a failure of its own (HTTP {status}).",
+        5,
     ),
 )  # fmt: skip
 _MAY_EXIST = " Whether the hosted job was created is found out before anything is posted again."

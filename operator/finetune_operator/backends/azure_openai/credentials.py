@@ -260,8 +260,8 @@ class FederatedIdentity:
                 token = await credential.get_token(scope)
         except ClientAuthenticationError as error:
             raise self._refused(error) from None
-        except (AzureError, TimeoutError):
-            raise unreachable(self._authority.host) from None
+        except (AzureError, TimeoutError) as error:
+            raise unreachable(self._authority.host, untrusted=_is_untrusted(error)) from None
         lifetime = token.expires_on - self._clock()
         return _Cached(token.token, self._clock() + max(lifetime - _EARLY_SECONDS, lifetime / 2))
 
@@ -287,3 +287,9 @@ class FederatedIdentity:
             " ServiceAccount.",
             waits_for_user=True,
         )
+
+
+def _is_untrusted(error: BaseException | None) -> bool:
+    while error is not None and not isinstance(error, aiohttp.ClientConnectorCertificateError):
+        error = error.__cause__
+    return error is not None

@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 
 TERMINAL = frozenset({"succeeded", "failed", "cancelled"})
 _TRAINING = frozenset({"running"})
+_THROTTLED = (Reason.RATE_LIMITED, Reason.QUOTA_EXCEEDED)
 _GATHERING_SECONDS = 2.0
 """After a restart jobs become known one by one: one list for all of them."""
 _DETAILS_EVERY = 2
@@ -90,10 +91,15 @@ class Poller:
         await asyncio.sleep(min(_GATHERING_SECONDS, self._interval / 4))
         while self._list.active():
             await self._poll_once()
-            asked = self.error.retry_after if isinstance(self.error, Transient) else 0.0
             if self._list.active():
-                await asyncio.sleep(max(self._interval, asked) * random.uniform(0.9, 1.1))
+                await asyncio.sleep(self._pause() * random.uniform(1.0, 1.2))
         self._task = None
+
+    def _pause(self) -> float:
+        """An interval, or as long as a throttling service asks for."""
+        if isinstance(self.error, Transient) and self.error.reason in _THROTTLED:
+            return max(self._interval, self.error.retry_after)
+        return self._interval
 
     async def _poll_once(self) -> None:
         """Look at everything, and tell those who wait when the endpoint's health changes."""
