@@ -21,15 +21,20 @@ class Stub:
 
     async def reconcile(self, key: Key) -> float | None:
         job = self._services.store.job(key)
-        version = job["metadata"]["resourceVersion"] if job else None
-        tell(seen=str(key), version=version, left=self._services.leadership.time_left())
+        uid = job["metadata"]["uid"] if job else ""
+        children = [child["metadata"]["name"] for child in self._services.store.child_jobs(uid)]
+        tell(
+            seen=str(key),
+            known=job is not None,
+            children=children,
+            left=self._services.leadership.time_left(),
+        )
         await asyncio.sleep(self._hold)
-        if self._hold:
-            tell(finished=str(key))
+        tell(finished=str(key))
         return None
 
     async def close(self) -> None:
-        tell(closed=True)
+        return None
 
 
 def tell(**facts: object) -> None:
