@@ -90,7 +90,24 @@ def test_what_is_no_job_is_refused(body: object) -> None:
 def test_a_list_survives_what_is_no_job() -> None:
     page = wire.page({"data": [{"id": "ftjob-1"}, None, {"object": "fine_tuning.job"}]})
     assert [job.id for job in wire.jobs(page.items, seen_at=NOW)] == ["ftjob-1"]
-    assert not page.has_more
+
+
+@pytest.mark.parametrize(
+    ("said", "want"),
+    [
+        pytest.param({"has_more": False}, False, id="the last page"),
+        pytest.param({"has_more": True}, True, id="not the last"),
+        pytest.param({}, True, id="not said: look further"),
+    ],
+)
+def test_whether_there_are_more_pages(said: dict[str, Any], want: bool) -> None:
+    assert wire.page({"data": [{"id": "ftjob-1"}], **said}).has_more is want
+
+
+@pytest.mark.parametrize("body", [None, [], {}, {"data": None}, {"data": {}}])
+def test_what_is_no_list_is_refused(body: object) -> None:
+    with pytest.raises(wire.Unusable):
+        wire.page(body)
 
 
 def test_details_of_a_run_that_ended_well() -> None:

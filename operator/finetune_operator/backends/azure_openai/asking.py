@@ -22,6 +22,10 @@ class Raw(Protocol):
     """An answer of the client library, as it came."""
 
     @property
+    def status_code(self) -> int:
+        """The HTTP status."""
+
+    @property
     def text(self) -> str:
         """The body."""
 
@@ -57,7 +61,7 @@ async def ask(
     try:
         async with asyncio.timeout(timeout):
             raw = await request()
-        outcome = "200"
+        outcome = str(raw.status_code)
         return parse(json.loads(raw.text))
     except openai.APIStatusError as error:
         outcome = str(error.status_code)

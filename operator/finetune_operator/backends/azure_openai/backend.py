@@ -30,6 +30,8 @@ from finetune_operator.core.observed import Remote, RemoteDetails, RemoteJob
 
 _CLOCK_SKEW = timedelta(minutes=10)
 """How much earlier than our clock the service's may show a job as created."""
+_ENOUGH_OLDER = 100
+"""Older jobs in a row after which no newer one follows, even where the order is not strict."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,12 +136,13 @@ class HostedBackend:
         cannot hide a job that exists.
         """
         account = self._account(job)
-        found = []
+        found, older = [], 0
         async with aclosing(account.service.newest()) as newest:
             async for remote in newest:
-                if remote.created_at < started_at - _CLOCK_SKEW:
+                older = older + 1 if remote.created_at < started_at - _CLOCK_SKEW else 0
+                if older == _ENOUGH_OLDER:
                     break
-                if remote.suffix == suffix:
+                if remote.suffix == suffix and not older:
                     found.append(_noted(account, remote))
         return tuple(sorted(found, key=lambda remote: remote.created_at))
 

@@ -7,8 +7,8 @@ while nothing is watched. Must not know of FineTuneJobs: keys and job ids are al
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Iterator
-from contextlib import aclosing, contextmanager
+from collections.abc import Callable
+from contextlib import aclosing
 from datetime import UTC, datetime
 
 from finetune_api.reasons import Reason
@@ -33,7 +33,7 @@ _DETAILS_PER_POLL = 10
 _FINAL_TRIES = 3
 """Polls for which the end of a job waits for its last events and checkpoints."""
 _MOST_FAILURES = 3
-"""A poll that meets more of them is given up: the endpoint is not well."""
+"""Failures to read events after which a poll is over: the endpoint is not well."""
 
 
 class Poller:
@@ -46,9 +46,8 @@ class Poller:
         self._list = WatchList(wake)
         self._task: asyncio.Task[None] | None = None
         self._round = 0
-        self._failures: list[OperatorError] = []
         self.error: OperatorError | None = None
-        """What the last poll met first; None if it went well."""
+        """What kept the last poll from seeing all jobs; None if it went well."""
 
     @property
     def idle(self) -> bool:
@@ -90,7 +89,10 @@ class Poller:
     async def _run(self) -> None:
         await asyncio.sleep(min(_GATHERING_SECONDS, self._interval / 4))
         while self._list.active():
-            await self._poll_once()
+            try:
+                await self._poll_once()
+            except Exception:  # a fault of ours must not leave the jobs unwatched
+                logger.exception("A poll of hosted jobs failed")
             if self._list.active():
                 await asyncio.sleep(self._pause() * random.uniform(1.0, 1.2))
         self._task = None
@@ -103,42 +105,37 @@ class Poller:
 
     async def _poll_once(self) -> None:
         """Look at everything, and tell those who wait when the endpoint's health changes."""
-        self._failures = []
-        with self._noting_failure():
-            await self._poll()
+        before, self.error = self.error, await self._poll()
         self._round += 1
-        before = self.error and self.error.reason
-        self.error = self._failures[0] if self._failures else None
-        if before != (self.error and self.error.reason):
+        if _reason(before) is not _reason(self.error):
             self._list.wake_all()
 
-    async def _poll(self) -> None:
+    async def _poll(self) -> OperatorError | None:
+        """What cut the look at the jobs short, if something did."""
         active = self._list.active()
-        found = await self._listed(set(active))
-        for job_id in active.keys() - found.keys():
-            with self._noting_failure():
-                found[job_id] = await self._fetched(job_id)
+        found: dict[str, RemoteJob | None] = {}
+        error: OperatorError | None = None
+        try:
+            await self._look(set(active), found)
+        except OperatorError as caught:
+            error = caught
         for job_id, job in found.items():
             if not _is_over(job):
                 self._publish(active[job_id], job)
-        for job_id, job in found.items():
-            if _is_over(job):
-                with self._noting_failure():
-                    await self._finish(active[job_id], job)
-        for watched in self._due(active, found):
-            with self._noting_failure():
-                await self._look_closer(watched)
+        if error is None:
+            await self._read_details(active, found)
+        return error
 
-    async def _listed(self, wanted: set[str]) -> dict[str, RemoteJob | None]:
-        """The wanted jobs, newest first; stops as soon as all were seen."""
-        found: dict[str, RemoteJob | None] = {}
+    async def _look(self, wanted: set[str], found: dict[str, RemoteJob | None]) -> None:
+        """Find the wanted jobs: in the list as far as need be, else one by one."""
         async with aclosing(self._service.newest()) as jobs:
             async for job in jobs:
                 if job.id in wanted:
                     found[job.id] = job
                 if len(found) == len(wanted):
-                    break
-        return found
+                    return
+        for job_id in wanted - found.keys():
+            found[job_id] = await self._fetched(job_id)
 
     async def _fetched(self, job_id: str) -> RemoteJob | None:
         """A job that the list does not show (yet); None if the account does not know it."""
@@ -149,26 +146,36 @@ class Poller:
                 return None
             raise
 
-    def _due(self, active: dict[str, Watched], found: dict[str, RemoteJob | None]) -> list[Watched]:
+    async def _read_details(
+        self, active: dict[str, Watched], found: dict[str, RemoteJob | None]
+    ) -> None:
+        """Events and checkpoints; where they cannot be read, only progress is not shown."""
+        jobs = [job for job in found.values() if job is not None]
+        ended = [job for job in jobs if _is_over(job)]
+        failures = 0
+        for job in [*ended, *self._due(active, jobs)]:
+            try:
+                await self._look_closer(active[job.id], job)
+            except OperatorError as error:
+                logger.info("The events of hosted job %s cannot be read: %s", job.id, error)
+                failures += 1
+            if failures == _MOST_FAILURES:
+                return
+
+    def _due(self, active: dict[str, Watched], jobs: list[RemoteJob]) -> list[RemoteJob]:
         """Training jobs whose events are to be read now, those that waited longest first."""
-        training = [
-            active[job_id]
-            for job_id, job in found.items()
-            if job is not None and job.raw_status in _TRAINING
-        ]
-        due = [w for w in training if self._round - w.details_round >= _DETAILS_EVERY]
-        return sorted(due, key=lambda watched: watched.details_round)[:_DETAILS_PER_POLL]
+        waited = {
+            job.id: self._round - active[job.id].details_round
+            for job in jobs
+            if job.raw_status in _TRAINING
+        }
+        due = [job for job in jobs if waited.get(job.id, 0) >= _DETAILS_EVERY]
+        return sorted(due, key=lambda job: -waited[job.id])[:_DETAILS_PER_POLL]
 
-    async def _look_closer(self, watched: Watched) -> None:
+    async def _look_closer(self, watched: Watched, job: RemoteJob) -> None:
+        """Publish a job with its events; one that is over only so, unless they never come."""
         watched.details_round = self._round
-        if watched.remote is not None and watched.remote.job is not None:
-            job = watched.remote.job
-            self._publish(watched, job, await self._service.details(job.id))
-
-    async def _finish(self, watched: Watched, job: RemoteJob | None) -> None:
-        """Publish the end of a job together with its last events and checkpoints."""
-        assert job is not None
-        watched.final_tries += 1
+        watched.final_tries += 1 if _is_over(job) else 0
         try:
             details = await self._service.details(job.id)
         except OperatorError:
@@ -188,17 +195,10 @@ class Poller:
         )
         self._list.publish(watched, remote, over=_is_over(job))
 
-    @contextmanager
-    def _noting_failure(self) -> Iterator[None]:
-        """Go on after a failure, unless there were too many already."""
-        try:
-            yield
-        except OperatorError as error:
-            if error not in self._failures:
-                self._failures.append(error)
-            if len(self._failures) > _MOST_FAILURES:
-                raise
-
 
 def _is_over(job: RemoteJob | None) -> bool:
     return job is not None and job.raw_status in TERMINAL
+
+
+def _reason(error: OperatorError | None) -> Reason | None:
+    return error.reason if error else None

@@ -16,9 +16,9 @@ from finetune_operator.backends.azure_openai import wire
 from finetune_operator.backends.azure_openai.answers import no_connection
 from finetune_operator.backends.azure_openai.asking import Count, Raw, Refused, Unanswered, ask
 from finetune_operator.backends.azure_openai.credentials import Credential
+from finetune_operator.backends.azure_openai.gate import Gate
 from finetune_operator.backends.azure_openai.settings import HostedSettings
 from finetune_operator.backends.azure_openai.tls import tls_context
-from finetune_operator.backends.azure_openai.transport import GatedTransport
 from finetune_operator.core.azure_errors import (
     Answer,
     Call,
@@ -53,7 +53,7 @@ def http_client(settings: HostedSettings) -> httpx2.AsyncClient:
     return httpx2.AsyncClient(
         verify=tls_context(settings.ca_file),
         timeout=settings.request_timeout,
-        limits=httpx2.Limits(keepalive_expiry=_KEEP_ALIVE_SECONDS),
+        limits=httpx2.Limits(max_connections=100, keepalive_expiry=_KEEP_ALIVE_SECONDS),
     )
 
 
@@ -86,12 +86,14 @@ class FineTuningService:
         await self._bearer()  # takes time of its own, which must not count against the lease
         self._check_lease()
         call = self._call(Purpose.CREATE, model=body["model"])
-        tls = tls_context(self._settings.ca_file)
-        gate = GatedTransport(httpx2.AsyncHTTPTransport(verify=tls), self._check_lease)
         timeout = self._settings.create_timeout
-        # Connecting gives up first: then it cleans up by itself, which a cancelled one does not.
-        limits = httpx2.Timeout(timeout, connect=0.8 * timeout)
-        async with httpx2.AsyncClient(transport=gate, timeout=limits) as connection:
+        gate = Gate(self._check_lease)
+        async with httpx2.AsyncClient(
+            verify=tls_context(self._settings.ca_file),
+            # Connecting gives up first and then cleans up, which it does not when cancelled.
+            timeout=httpx2.Timeout(timeout, connect=0.8 * timeout),
+            event_hooks={"request": [gate]},
+        ) as connection:
             jobs = self._jobs_over(connection)
             try:
                 return await ask(
@@ -106,7 +108,7 @@ class FineTuningService:
             except Refused as refused:
                 raise self._refusal(refused.answer, call) from None
             except Unanswered as lost:
-                raise no_answer(call) if gate.opened else self._no_connection(lost) from None
+                raise no_answer(call) if gate.passed else self._no_connection(lost) from None
 
     async def newest(self) -> AsyncGenerator[RemoteJob, None]:
         """All jobs of the account, newest first; a page is asked for when it is needed."""
@@ -115,9 +117,10 @@ class FineTuningService:
             page = await self._read("list", _page_after(after), wire.page, Purpose.LIST)
             for job in wire.jobs(page.items, seen_at=datetime.now(UTC)):
                 yield job
-                after = job.id
-            if not page.has_more or not page.items:
+            last = page.items[-1].get("id") if page.items else None
+            if not page.has_more or last is None or last == after:
                 return
+            after = last
 
     async def get(self, job_id: str) -> RemoteJob:
         """One job; Transient(REMOTE_JOB_NOT_FOUND) if the account does not know it."""

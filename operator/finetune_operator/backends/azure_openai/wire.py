@@ -34,6 +34,7 @@ class Page:
 
     items: Sequence[Json]
     has_more: bool
+    """True if it is not said: to miss a job that exists would be costly."""
 
 
 def page(body: Any) -> Page:
@@ -42,7 +43,7 @@ def page(body: Any) -> Page:
     if not isinstance(data, list):
         raise Unusable("not a list")
     items = [item for item in data if isinstance(item, Mapping)]
-    return Page(items=items, has_more=bool(body.get("has_more")))
+    return Page(items=items, has_more=bool(body.get("has_more", True)))
 
 
 def job(body: Any, *, seen_at: datetime) -> RemoteJob:
