@@ -25,6 +25,8 @@ from finetune_operator.prepare.failure import Failure
 _log = logging.getLogger(__name__)
 
 _MIB = 1024 * 1024
+_LARGE_UPLOAD = 150_000_000
+"""Bytes. The service takes more, but jobs with larger files have been seen to fail in it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,13 +45,18 @@ class CheckedData:
 
     training: CheckedFile
     validation: CheckedFile | None
+    hosted: bool
 
     def training_report(self) -> DataSetReport:
         """What status says of the training data."""
-        warnings = training_warnings(
-            self.training.check, has_validation=self.validation is not None
-        )
-        return self.training.check.report(warnings)
+        check = self.training.check
+        warnings = training_warnings(check, has_validation=self.validation is not None)
+        if self.hosted and check.size > _LARGE_UPLOAD:
+            warnings.append(
+                f"{check.size // 1_000_000} MB: jobs with more than 150 MB have been seen to fail "
+                "at the service without a reason; use fewer rows if this one does"
+            )
+        return check.report(warnings)
 
     def validation_report(self) -> DataSetReport | None:
         """What status says of the validation data, if there is any."""
@@ -72,6 +79,7 @@ def prepare_data(config: PrepareConfig, directory: Path) -> CheckedData:
     return CheckedData(
         training=training,
         validation=check.file("validation", config.validation) if config.validation else None,
+        hosted=config.upload is not None,
     )
 
 
