@@ -9,22 +9,16 @@ from typing import Any
 
 import pytest
 
-from cluster.controlplane import ControlPlane, Options
-from support.cluster import control_plane
+from cluster.controlplane import ControlPlane
 from support.kube import JOBS, Kube
-from support.runtime_world import LONG_LEASE, ROLE_BINDINGS, ROLES, World
+from support.runtime_world import LONG_LEASE, ROLE_BINDINGS, ROLES, World, serving_plane
 
 pytestmark = pytest.mark.integration
-
-CRD = Path(__file__).parents[2] / "crds" / "finetune.dev_finetunejobs.yaml"
 
 
 @pytest.fixture(scope="module")
 def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
-    with control_plane(tmp_path_factory.mktemp("plane"), Options(controllers=())) as plane:
-        kube = Kube(plane)
-        kube.kubectl("apply", "--server-side", "-f", str(CRD))
-        kube.kubectl("wait", "--for=condition=Established", "crd/finetunejobs.finetune.dev")
+    with serving_plane(tmp_path_factory.mktemp("plane")) as plane:
         yield plane
 
 

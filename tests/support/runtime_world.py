@@ -1,12 +1,15 @@
 """A namespace of its own for each test of the runtime, on one control plane."""
 
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from cluster.controlplane import ControlPlane
+from cluster.controlplane import ControlPlane, Options
 from finetune_api.constants import LABEL_JOB_NAME, LABEL_JOB_UID, LABEL_MANAGED_BY, MANAGED_BY
 from support.builders_api import pod_job
+from support.cluster import control_plane
 from support.kube import JOBS, Kube
 from support.stub_process import StubProcess
 
@@ -25,7 +28,18 @@ SHORT_LEASE = {
     "lease_retry_seconds": 0.3,
     "azure_create_timeout_seconds": 1,
 }
+_CRD = Path(__file__).parents[2] / "crds" / "finetune.dev_finetunejobs.yaml"
 _CONTAINERS = [{"name": "c", "image": "none"}]
+
+
+@contextmanager
+def serving_plane(folder: Path) -> Iterator[ControlPlane]:
+    """A control plane without controllers that serves FineTuneJobs."""
+    with control_plane(folder, Options(controllers=())) as plane:
+        kube = Kube(plane)
+        kube.kubectl("apply", "--server-side", "-f", str(_CRD))
+        kube.kubectl("wait", "--for=condition=Established", "crd/finetunejobs.finetune.dev")
+        yield plane
 
 
 class World:

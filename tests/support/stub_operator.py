@@ -23,10 +23,12 @@ class Stub:
         job = self._services.store.job(key)
         uid = job["metadata"]["uid"] if job else ""
         children = [child["metadata"]["name"] for child in self._services.store.child_jobs(uid)]
+        report = self._services.store.progress(uid)
         tell(
             seen=str(key),
             known=job is not None,
             children=children,
+            progress=report.status.progress_percentage if report else None,
             left=self._services.leadership.time_left(),
         )
         await asyncio.sleep(self._hold)
