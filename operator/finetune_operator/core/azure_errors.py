@@ -1,4 +1,4 @@
-"""What the hosted service's refusals mean for a job: one table, one sentence each.
+"""What the hosted service's refusals and failures mean for a job, and what to do about them.
 
 Pure: status, code and message in, one of the three kinds of errors out. Knows no client library,
 and never sees a header or a key.
@@ -6,9 +6,9 @@ and never sees a header or a key.
 
 import re
 from dataclasses import dataclass
-from enum import StrEnum
 
 from finetune_api.reasons import Reason
+from finetune_operator.core.azure_refusals import RULES, Answer, Kind, Purpose
 from finetune_operator.core.errors import Ambiguous, OperatorError, Terminal, Transient
 
 MESSAGE_LIMIT = 300
@@ -16,15 +16,6 @@ MESSAGE_LIMIT = 300
 ROLE = "Cognitive Services OpenAI Contributor"
 _LONGEST_WAIT = 3600.0
 _SECRETS = re.compile(r"sk-[\w*-]+|eyJ[\w.-]+|(?<![-\w])[A-Za-z0-9+/_]{32,}=*")
-
-
-class Purpose(StrEnum):
-    """What was asked of the service; the same answer means different things."""
-
-    CREATE = "create"
-    JOB = "job"
-    """About one job that is known to exist."""
-    LIST = "list"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,16 +36,6 @@ class Call:
     caller: Caller
     model: str = ""
     job_id: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Answer:
-    """A refusal as it came: never a header except the seconds of Retry-After."""
-
-    status: int
-    code: str = ""
-    message: str = ""
-    retry_after: float | None = None
 
 
 class Fenced(Transient):
@@ -93,132 +74,6 @@ def identity_caller(service_account: str, client_id: str) -> Caller:
     )
 
 
-class _Kind(StrEnum):
-    TERMINAL = "terminal"
-    TRANSIENT = "transient"
-    WAITS_FOR_USER = "waits for the user"
-    UNKNOWN = "may have been carried out"
-
-
-@dataclass(frozen=True)
-class _Rule:
-    """First match wins. `pattern` is searched in code and message."""
-
-    low: int
-    high: int
-    pattern: str
-    kind: _Kind
-    reason: Reason
-    sentence: str
-    wait: float = 30.0
-    purpose: Purpose | None = None
-
-    def fits(self, answer: Answer, purpose: Purpose) -> bool:
-        if not self.low <= answer.status <= self.high or self.purpose not in (None, purpose):
-            return False
-        return bool(re.search(self.pattern, f"{answer.code} {answer.message}", re.IGNORECASE))
-
-
-_T, _W, _U, _R = _Kind.TERMINAL, _Kind.WAITS_FOR_USER, _Kind.UNKNOWN, _Kind.TRANSIENT
-_RULES = (
-    _Rule(
-        404, 404, "", _W, Reason.REMOTE_JOB_NOT_FOUND,
-        "The account at {host} does not know the hosted job {job_id}: it was deleted there, or the"
-        " credentials belong to another account. It is not submitted again.",
-        60, Purpose.JOB,
-    ),
-    _Rule(
-        400, 429, r"quota|limit (was |is )?(reached|exceeded)|maximum number of", _R,
-        Reason.QUOTA_EXCEEDED,
-        "The account at {host} has no free place for another job or file: it is tried again when"
-        " jobs end; delete old jobs and files if none does.",
-        300,
-    ),
-    _Rule(
-        401, 403, r"permission|lacks the required|principal|authorizationfailed", _W,
-        Reason.PERMISSION_DENIED,
-        "{host} does not let {credential} fine-tune. {if_forbidden}.",
-        60,
-    ),
-    _Rule(
-        403, 403, r"network|firewall|public access|private endpoint|ip address", _W,
-        Reason.PERMISSION_DENIED,
-        "The network rules of {host} refuse this cluster. Allow the cluster's outgoing address"
-        " under Networking of the account, or give the cluster a private endpoint.",
-        60,
-    ),
-    _Rule(
-        403, 403, "", _W, Reason.PERMISSION_DENIED,
-        "{host} does not let {credential} fine-tune. {if_forbidden}.",
-        60,
-    ),
-    _Rule(
-        401, 401, "", _W, Reason.AUTHENTICATION_FAILED,
-        "{host} refused {credential}. {if_unknown}.",
-        60,
-    ),
-    _Rule(
-        400, 404, r"does not support fine-?tuning|training ?type", _T, Reason.MODEL_UNAVAILABLE,
-        "The service cannot fine-tune {model} like this: check the model's name, its region and"
-        " spec.azureOpenAI.trainingType (many models train with GlobalStandard only).",
-    ),
-    _Rule(
-        400, 404,
-        r"model_?not_?found|invalid_?model|\bmodel\b.{0,80}(not found|not exist|unknown|invalid)",
-        _T, Reason.MODEL_UNAVAILABLE,
-        "The account at {host} does not offer the model {model}: check spec.model.name and"
-        " spec.azureOpenAI.trainingType.",
-    ),
-    _Rule(
-        400, 409, r"\bfile\b.{0,80}(not processed|pending|being processed)", _R, Reason.SUBMITTING,
-        "The service has not processed the uploaded file yet.",
-        15,
-    ),
-    _Rule(
-        400, 404, r"\bfile\b.{0,80}(not found|not exist)", _T, Reason.DATA_UNAVAILABLE,
-        "An uploaded file is gone from the account at {host}: ask for a retry, which uploads it"
-        " again.",
-    ),
-    _Rule(
-        400, 422, r"jsonl|content_?filter|\brai\b|fewer than|at least 10|examples", _T,
-        Reason.DATA_INVALID,
-        "The service refuses the data: mend it and ask for a retry.",
-    ),
-    _Rule(
-        404, 404, "", _W, Reason.ENDPOINT_UNREACHABLE,
-        "{host} has no fine-tuning API at this address: check spec.azureOpenAI.endpoint and the"
-        " account's region.",
-        60,
-    ),
-    _Rule(
-        408, 409, "", _U, Reason.CONFIRMING_SUBMISSION,
-        "{host} answered with a conflict.",
-    ),
-    _Rule(
-        413, 413, "", _T, Reason.REQUEST_REFUSED,
-        "The service refuses the file as too large: it takes at most 512 MB a file.",
-    ),
-    _Rule(
-        429, 429, "", _R, Reason.RATE_LIMITED,
-        "{host} asks for fewer requests: it is tried again later.",
-        60,
-    ),
-    _Rule(
-        400, 499, "", _T, Reason.REQUEST_REFUSED,
-        "The service refuses the request: change the spec (a new FineTuneJob, if this one has"
-        " started).",
-    ),
-    _Rule(
-        300, 399, "", _T, Reason.ENDPOINT_NOT_ALLOWED,
-        "{host} answered with a redirect, which is not followed: write the account's own address"
-        " into spec.azureOpenAI.endpoint.",
-    ),
-    _Rule(
-        200, 599, "", _U, Reason.SERVICE_UNAVAILABLE,
-        "{host} has a failure of its own (HTTP {status}).",
-        5,
-    ),
-)  # fmt: skip
 _MAY_EXIST = " Whether the hosted job was created is found out before anything is posted again."
 
 
@@ -228,7 +83,7 @@ def refusal(answer: Answer, call: Call) -> OperatorError:
     Only a create may end a job for good or be in doubt: about a job that runs already, every
     refusal is something to wait out.
     """
-    rule = next(rule for rule in _RULES if rule.fits(answer, call.purpose))
+    rule = next(rule for rule in RULES if rule.fits(answer, call.purpose))
     sentence = rule.sentence.format(
         host=call.host,
         status=answer.status,
@@ -239,18 +94,18 @@ def refusal(answer: Answer, call: Call) -> OperatorError:
         if_forbidden=call.caller.if_forbidden,
     )
     creating = call.purpose is Purpose.CREATE
-    if rule.kind is _Kind.UNKNOWN and creating:
+    if rule.kind is Kind.UNKNOWN and creating:
         message = f"{sentence}{_quoted(answer.message)}{_MAY_EXIST}"
         return Ambiguous(Reason.CONFIRMING_SUBMISSION, message)
     message = sentence + _quoted(answer.message)
-    if rule.kind is _Kind.TERMINAL and creating:
+    if rule.kind is Kind.TERMINAL and creating:
         return Terminal(rule.reason, message)
-    unclear = rule.kind is _Kind.UNKNOWN
+    unclear = rule.kind is Kind.UNKNOWN
     return Transient(
         Reason.SERVICE_UNAVAILABLE if unclear else rule.reason,
         message,
         retry_after=_wait(answer.retry_after, rule.wait),
-        waits_for_user=rule.kind in (_Kind.WAITS_FOR_USER, _Kind.TERMINAL),
+        waits_for_user=rule.kind in (Kind.WAITS_FOR_USER, Kind.TERMINAL),
     )
 
 

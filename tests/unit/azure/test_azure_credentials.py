@@ -2,12 +2,10 @@ import pytest
 
 from finetune_api.reasons import Reason
 from finetune_operator.adapters.resources import SECRETS, SERVICE_ACCOUNTS
-from finetune_operator.backends.azure_openai.credentials import (
-    Authority,
-    Credential,
-    SecretKey,
-    credential_of,
-)
+from finetune_operator.backends.azure_openai.api_key import SecretKey
+from finetune_operator.backends.azure_openai.credentials import credential_of
+from finetune_operator.backends.azure_openai.identity import Authority
+from finetune_operator.backends.azure_openai.ports import Credential
 from finetune_operator.core.errors import Transient
 from support.emulator import API_KEY
 from support.hosted import IDENTITY_AUTH, NAMESPACE, SECRET, SECRET_KEY, Namespace, a_hosted_job

@@ -3,9 +3,7 @@ import pytest
 from finetune_api.reasons import Reason
 from finetune_operator.core.azure_errors import (
     MESSAGE_LIMIT,
-    Answer,
     Call,
-    Purpose,
     identity_caller,
     job_failure,
     key_caller,
@@ -14,6 +12,7 @@ from finetune_operator.core.azure_errors import (
     refusal,
     unreachable,
 )
+from finetune_operator.core.azure_refusals import Answer, Purpose
 from finetune_operator.core.errors import Ambiguous, OperatorError, Terminal, Transient
 from support.emulator import RAI_AFTER_TRAINING, RAI_BEFORE_TRAINING
 

@@ -12,7 +12,8 @@ from email.utils import parsedate_to_datetime
 import httpx2
 import openai
 
-from finetune_operator.core.azure_errors import Answer, unreachable
+from finetune_operator.core.azure_errors import unreachable
+from finetune_operator.core.azure_refusals import Answer
 from finetune_operator.core.errors import Transient
 
 _NEVER_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)

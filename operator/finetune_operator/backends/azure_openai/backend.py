@@ -13,13 +13,10 @@ from finetune_api.job import FineTuneJob
 from finetune_api.reasons import Reason
 from finetune_operator.adapters.store import Key
 from finetune_operator.backends.azure_openai.asking import Count
-from finetune_operator.backends.azure_openai.credentials import (
-    Authority,
-    Cluster,
-    Credential,
-    credential_of,
-)
+from finetune_operator.backends.azure_openai.credentials import credential_of
+from finetune_operator.backends.azure_openai.identity import Authority
 from finetune_operator.backends.azure_openai.poller import TERMINAL, Poller
+from finetune_operator.backends.azure_openai.ports import Cluster, Credential
 from finetune_operator.backends.azure_openai.service import Fence, FineTuningService, http_client
 from finetune_operator.backends.azure_openai.settings import HostedSettings
 from finetune_operator.backends.azure_openai.wire import updated

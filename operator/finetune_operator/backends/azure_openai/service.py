@@ -15,20 +15,13 @@ from openai.resources.fine_tuning.jobs import AsyncJobsWithRawResponse
 from finetune_operator.backends.azure_openai import wire
 from finetune_operator.backends.azure_openai.answers import no_connection
 from finetune_operator.backends.azure_openai.asking import Count, Raw, Refused, Unanswered, ask
-from finetune_operator.backends.azure_openai.credentials import Credential
 from finetune_operator.backends.azure_openai.gate import Gate
+from finetune_operator.backends.azure_openai.ports import Credential
 from finetune_operator.backends.azure_openai.settings import HostedSettings
 from finetune_operator.backends.azure_openai.tls import tls_context
-from finetune_operator.core.azure_errors import (
-    Answer,
-    Call,
-    Fenced,
-    Purpose,
-    no_answer,
-    refusal,
-    unreachable,
-)
+from finetune_operator.core.azure_errors import Call, Fenced, no_answer, refusal, unreachable
 from finetune_operator.core.azure_names import Endpoint
+from finetune_operator.core.azure_refusals import Answer, Purpose
 from finetune_operator.core.errors import OperatorError
 from finetune_operator.core.observed import RemoteDetails, RemoteJob
 
