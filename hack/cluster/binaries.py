@@ -62,6 +62,9 @@ KWOK = Module(name="kwok", package="sigs.k8s.io/kwok/cmd/kwok")
 
 NODE = (KUBERNETES, ETCD, COREDNS, PAUSE)
 
+# The compiler spends a sixth of its time on collecting garbage; memory is cheaper here.
+_ENVIRONMENT = {"GOGC": "400"}
+
 # What envtest's folder of binaries holds; anything else is always our own.
 _ENVTEST = ("kube-apiserver", "etcd", "kubectl")
 
@@ -119,7 +122,7 @@ def _build(module: Module, progress: Progress) -> None:
         process = subprocess.Popen(
             [*command, "-o", str(unfinished), module.package],
             cwd=source_folder() / module.name,
-            env=os.environ | {"CGO_ENABLED": "0", "GOWORK": "off"},
+            env=_ENVIRONMENT | os.environ | {"CGO_ENABLED": "0", "GOWORK": "off"},
             stderr=subprocess.PIPE,
             text=True,
         )

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from cluster import binaries, cleanup, images, network, packages
 from cluster.controlplane import ControlPlane, Options
+from cluster.locks import only_one
 from cluster.node import Node, containerd
 from cluster.processes import Processes
 from cluster.progress import Progress
@@ -45,7 +46,33 @@ def up(progress: Progress) -> None:
         installed = pool.submit(packages.install, packages.CLUSTER, progress)
         binaries.build(binaries.NODE, progress)
         installed.result()
+    with only_one("cluster"):
+        _start(run_folder(), progress)
+    progress.say(f"cluster ready; kubeconfig: {kubeconfig()}")
+
+
+def down() -> None:
+    """End the cluster and undo what it did to this machine; caches stay."""
+    packages.require_root()
     folder = run_folder()
+    if not folder.exists():
+        return
+    with only_one("cluster"):
+        cleanup.remove_everything(folder, Processes(folder, detached=True))
+        shutil.rmtree(folder)
+
+
+def status() -> list[str]:
+    """One line for each program."""
+    processes = Processes(run_folder(), detached=True)
+    lines = []
+    for name in processes.names():
+        pid = processes.pid(name)
+        lines.append(f"{name:24} " + (f"runs (pid {pid})" if pid else "ended"))
+    return lines or ["the cluster is not running; start it with `up`"]
+
+
+def _start(folder: Path, progress: Progress) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     processes = Processes(folder, detached=True)
     with progress.stage("network"):
@@ -57,28 +84,6 @@ def up(progress: Progress) -> None:
         _kubectl("apply", "-f", str(node.objects))
     with progress.stage("node"):
         _start_node(node, processes)
-    progress.say(f"cluster ready; kubeconfig: {kubeconfig()}")
-
-
-def down() -> None:
-    """End the cluster and undo what it did to this machine; caches stay."""
-    packages.require_root()
-    folder = run_folder()
-    if not folder.exists():
-        return
-    processes = Processes(folder, detached=True)
-    cleanup.remove_everything(folder, processes)
-    shutil.rmtree(folder)
-
-
-def status() -> list[str]:
-    """One line for each program."""
-    processes = Processes(run_folder(), detached=True)
-    lines = []
-    for name in processes.names():
-        pid = processes.pid(name)
-        lines.append(f"{name:24} " + (f"runs (pid {pid})" if pid else "ended"))
-    return lines or ["the cluster is not running; start it with `up`"]
 
 
 def _control_plane(folder: Path, processes: Processes) -> ControlPlane:
@@ -92,10 +97,10 @@ def _control_plane(folder: Path, processes: Processes) -> ControlPlane:
 
 
 def _start_node(node: Node, processes: Processes) -> None:
-    processes.ensure(node.registry())
     processes.ensure(containerd(node.folder))
-    processes.wait("docker-registry", _registry_answers, timeout_s=20)
-    images.push_pause()
+    if processes.ensure(node.registry()):
+        processes.wait("docker-registry", _registry_answers, timeout_s=20)
+        images.push_pause()
     processes.wait("containerd", node.socket.exists, timeout_s=20)
     for program in (node.coredns(), node.kube_proxy(), node.provisioner(), node.kubelet()):
         processes.ensure(program)

@@ -85,8 +85,14 @@ class Node:
         for template in _TEMPLATES.rglob("*"):
             if template.is_file():
                 target = self._config / template.relative_to(_TEMPLATES)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_text(Template(template.read_text()).substitute(values))
+                _write(target, Template(template.read_text()).substitute(values))
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # kube-proxy ends whenever its file is written, the same content or not.
+    if not path.exists() or path.read_text() != text:
+        path.write_text(text)
 
 
 def _program(name: str, config: Path, *arguments: str) -> Program:
