@@ -1,6 +1,9 @@
 """What a real API server makes of our objects: defaults, pruning, bounds, status, old objects."""
 
+import json
+import subprocess
 from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -64,6 +67,14 @@ def test_unknown_fields_are_pruned(crd_server: CrdServer, path: str, parent: str
     for name in parent.split("."):
         node = node[name]
     assert path.rsplit(".", 1)[-1] not in node
+
+
+def test_kubectl_names_an_unknown_field_instead(crd_server: CrdServer, tmp_path: Path) -> None:
+    manifest = tmp_path / "job.json"
+    manifest.write_text(json.dumps(pod_job(validateOnly=True)))
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        crd_server.kubectl("apply", "-f", str(manifest), "--dry-run=server")
+    assert 'unknown field "spec.validateOnly"' in refused.value.stderr
 
 
 def test_what_stands_in_a_toleration_is_kept(crd_server: CrdServer) -> None:

@@ -26,7 +26,7 @@ WANT_WORK = {
     "finetunejobs/status": {"patch"},
     "finetunejobs/finalizers": {"update"},
     "jobs": {"get", "list", "watch", "create", "patch", "delete"},
-    "pods": {"get", "list", "watch"},
+    "pods": {"list", "watch"},
     "configmaps": {"get", "create", "patch"},
     "persistentvolumeclaims": {"get", "create"},
     "serviceaccounts": {"create"},
