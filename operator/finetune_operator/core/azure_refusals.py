@@ -30,6 +30,8 @@ class Answer:
 
 
 class Kind(StrEnum):
+    """What an answer means for the job."""
+
     TERMINAL = "terminal"
     TRANSIENT = "transient"
     WAITS_FOR_USER = "waits for the user"

@@ -19,15 +19,14 @@ from finetune_api.pods import UploadTarget
 from finetune_api.reasons import Reason
 from finetune_operator.core.azure_errors import (
     ROLE,
-    Answer,
     Call,
     Caller,
-    Purpose,
     no_answer,
     quotable,
     refusal,
     unreachable,
 )
+from finetune_operator.core.azure_refusals import Answer, Purpose
 from finetune_operator.core.errors import Transient
 from finetune_operator.prepare.places import Places
 
