@@ -192,10 +192,12 @@ class Reconciler:
         )
         await self._write(job, status)
 
-    async def _write(
-        self, job: FineTuneJob, status: FineTuneJobStatus, *, guarded: bool = False
-    ) -> FineTuneJob:
-        """Patch what changed; guarded: only if the object is still the one that was read."""
+    async def _write(self, job: FineTuneJob, status: FineTuneJobStatus) -> FineTuneJob:
+        """Patch what changed, only if the object is still the one that was read.
+
+        Without that guard a patch that a dead leader left on its way could undo its successor's:
+        a job whose Succeeded is overwritten would be run, and paid for, once more.
+        """
         patch = statuses.difference(statuses.as_json(job.status), statuses.as_json(status))
         if not patch:
             return job
@@ -206,7 +208,7 @@ class Reconciler:
             meta.name,
             {"status": patch},
             subresource="status",
-            version=meta.resource_version if guarded else None,
+            version=meta.resource_version,
         )
         if written is None:
             raise Conflict(f"FineTuneJob {meta.namespace}/{meta.name} is gone")
@@ -247,6 +249,7 @@ class Reconciler:
             meta["name"],
             {"status": statuses.as_json(status)},
             subresource="status",
+            version=meta["resourceVersion"],
         )
         return None
 
@@ -259,7 +262,7 @@ class Reconciler:
         job, out = seen.job, self._out
         match action:
             case plan.WriteStatus():
-                job = await self._write(job, action.status, guarded=True)
+                job = await self._write(job, action.status)
                 part = job.status.azure_open_ai
                 if action.records_submission and part and part.submission:
                     memory.recorded(part.submission.marker, out.now())
@@ -352,10 +355,28 @@ class Reconciler:
         return adopted
 
     async def _adopt(self, job: FineTuneJob, remote: RemoteJob) -> FineTuneJob:
-        part = hosted_status(job.status).model_copy(
-            update={"job_id": remote.id, "raw_status": remote.raw_status[:253]}
-        )
-        return await self._write(job, job.status.model_copy(update={"azure_open_ai": part}))
+        """Write the id down, whatever else has been changed since the job was read."""
+        while True:
+            part = hosted_status(job.status).model_copy(
+                update={"job_id": remote.id, "raw_status": remote.raw_status[:253]}
+            )
+            try:
+                return await self._write(job, job.status.model_copy(update={"azure_open_ai": part}))
+            except Conflict:
+                job = await self._same_submission(job)
+
+    async def _same_submission(self, job: FineTuneJob) -> FineTuneJob:
+        """The object as it is now; Conflict if it does not wait for this submission any more."""
+        meta, submitted = job.metadata, hosted_status(job.status).submission
+        raw = await self._out.api.get(FINETUNEJOBS, meta.namespace, meta.name)
+        if raw is None:
+            raise Conflict("The object is gone")
+        now = FineTuneJob.model_validate(raw)
+        same = now.metadata.uid == meta.uid
+        if not same or hosted_status(now.status).submission != submitted:
+            raise Conflict("The object does not wait for this submission any more")
+        self._out.store.put_job(raw, wake=False)
+        return now
 
     async def _finalizer(self, job: FineTuneJob, *, add: bool) -> FineTuneJob:
         """Add or drop our finalizer, only on the object that was read."""
