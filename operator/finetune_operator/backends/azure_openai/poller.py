@@ -5,6 +5,7 @@ while nothing is watched. Must not know of FineTuneJobs: keys and job ids are al
 """
 
 import asyncio
+import contextvars
 import logging
 import random
 from collections.abc import Callable
@@ -42,7 +43,7 @@ class Poller:
     def __init__(
         self, service: FineTuningService, *, interval: float, wake: Callable[[Key], None]
     ) -> None:
-        self._service, self._interval, self._wake = service, interval, wake
+        self._service, self._interval = service, interval
         self._list = WatchList(wake)
         self._task: asyncio.Task[None] | None = None
         self._round = 0
@@ -58,7 +59,10 @@ class Poller:
         """Keep an eye on a job for `key`, instead of what it watched before; the last snapshot."""
         watched = self._list.add(key, job_id)
         if self._task is None and not watched.over:
-            self._task = asyncio.create_task(self._run(), name="hosted poller")
+            # A context of its own: its log lines are about no single object.
+            self._task = asyncio.create_task(
+                self._run(), name="hosted poller", context=contextvars.Context()
+            )
         return watched.remote
 
     def unwatch(self, key: Key) -> None:
