@@ -58,7 +58,7 @@ class AddressPolicy:
         if not self.permits(address):
             raise SourceError(
                 f"{host} is an address inside the cluster or otherwise not public, which data may "
-                "not come from; use a public host, or ask for the chart's data.allowedRanges",
+                "not come from; use a public host, or ask for the chart's fetch.allowedRanges",
                 False,
             )
 
