@@ -6,7 +6,7 @@ and no progress on the object.
 
 import asyncio
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NoReturn
 
 import kopf
 
@@ -14,6 +14,13 @@ from finetune_api.constants import GROUP, PLURAL, VERSION
 from finetune_operator.adapters.connection import Connection
 from finetune_operator.adapters.store import Key, Store
 from finetune_operator.adapters.streams import WatchMonitor
+
+_OPENED_WITHIN = 45.0
+"""Seconds in which kopf opens its watches if it ever does; its own retries are shorter."""
+
+
+class NotWatched(Exception):
+    """kopf does not watch FineTuneJobs, and never will."""
 
 
 class _NoDiffs(kopf.DiffBaseStorage):
@@ -41,6 +48,7 @@ class JobFeed:
         self._namespaces = tuple(namespaces)
         self._sessions: list[Any] = []
         self._tasks: Any = ()
+        self._started = asyncio.Event()
         self.monitor = WatchMonitor()
 
     async def start(self) -> None:
@@ -52,6 +60,7 @@ class JobFeed:
             namespaces=self._namespaces,
             standalone=True,
         )
+        self._started.set()
 
     async def run(self, ignored: frozenset["asyncio.Task[Any]"]) -> None:
         """Feed the store until cancelled; kopf's end then cancels every task not `ignored`."""
@@ -60,6 +69,22 @@ class JobFeed:
         finally:
             for session in self._sessions:
                 await session.close()
+
+    async def expect_watches(self, within: float = _OPENED_WITHIN) -> NoReturn:
+        """Do nothing for ever, as long as kopf watches.
+
+        kopf looks once which kinds are served. If the API server had just started and did not know
+        ours yet, kopf goes on without it: only a new process looks again.
+
+        Raises:
+            NotWatched: the watches were not opened in time.
+        """
+        await self._started.wait()
+        await asyncio.sleep(within)
+        if self.monitor.opened < max(1, len(self._namespaces)):
+            raise NotWatched(f"kopf does not watch {PLURAL}.{GROUP} in every namespace served")
+        while True:
+            await asyncio.sleep(_OPENED_WITHIN)
 
     def _registry(self) -> kopf.OperatorRegistry:
         registry = kopf.OperatorRegistry()

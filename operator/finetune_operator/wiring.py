@@ -13,7 +13,7 @@ from finetune_operator.core.errors import Transient
 from finetune_operator.core.manifests import Surroundings
 from finetune_operator.core.plan import Policy
 from finetune_operator.reconciler import Outside, Reconciler
-from finetune_operator.runtime import Services
+from finetune_operator.services import Services
 from finetune_operator.settings import Settings
 
 

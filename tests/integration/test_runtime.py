@@ -75,7 +75,9 @@ def test_what_vanished_while_nobody_watched_is_noticed(world: World) -> None:
 
 def test_an_outage_fails_no_liveness_probe(world: World) -> None:
     with world.replica(**LONG_LEASE) as one:
-        one.until(one.leads)
+        one.until(lambda: "Serving" in one.log())
+        world.job("early")
+        one.until(lambda: one.seen())
 
         with world.plane.outage():
             until = time.monotonic() + 3

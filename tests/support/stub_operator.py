@@ -10,7 +10,8 @@ import sys
 
 from finetune_operator.adapters import connection, logs
 from finetune_operator.adapters.store import Key
-from finetune_operator.runtime import Services, run
+from finetune_operator.runtime import run
+from finetune_operator.services import Services
 from finetune_operator.settings import Settings
 
 

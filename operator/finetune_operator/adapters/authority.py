@@ -10,7 +10,7 @@ import os
 import ssl
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 from finetune_operator.adapters.certificates import (
     Authorities,
@@ -75,7 +75,7 @@ class Authority:
         """What pods have to trust, in PEM; empty if there is no endpoint (yet)."""
         return self._authorities.bundle() if self._authorities else ""
 
-    async def run(self) -> None:
+    async def run(self) -> NoReturn:
         """Rotate and renew in time, for ever; a failure is logged and tried again."""
         while True:
             await asyncio.sleep(_CHECK_SECONDS)

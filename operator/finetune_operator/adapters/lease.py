@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 from finetune_operator.adapters.refusals import AlreadyExists, Json
 from finetune_operator.adapters.resources import LEASES, Resource
@@ -150,7 +150,7 @@ class Leadership:
         self._version = lease["metadata"]["resourceVersion"]
         self._renewed_at = began
 
-    async def hold(self) -> None:
+    async def hold(self) -> NoReturn:
         """Renew for ever.
 
         Raises:

@@ -54,5 +54,6 @@ def set_up(level: str) -> None:
     logging.getLogger("finetune_operator").setLevel(level)
     # kopf narrates every event at INFO, and calls it an ERROR when a connection is retried.
     logging.getLogger("kopf").setLevel(logging.WARNING)
-    logging.getLogger("kopf._cogs.clients").setLevel(logging.CRITICAL)
+    for retried in ("kopf._cogs.clients", "kopf._core.reactor.observation"):
+        logging.getLogger(retried).setLevel(logging.CRITICAL)
     logging.getLogger("aiohttp.access").setLevel(logging.CRITICAL)

@@ -24,6 +24,7 @@ class WatchMonitor:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._streams: dict[str, _Stream] = {}
+        self._since = clock()
 
     async def __call__(
         self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
@@ -37,9 +38,19 @@ class WatchMonitor:
             self._streams[request.url.path] = _Stream(response.content, 0, since)
         return response
 
+    @property
+    def opened(self) -> int:
+        """How many different watches were ever opened."""
+        return len(self._streams)
+
     def age(self) -> float:
-        """Seconds since the stream that is silent for longest brought anything."""
-        return max((self._age(stream) for stream in self._streams.values()), default=0.0)
+        """Seconds since the stream that is silent for longest brought anything.
+
+        Without any stream: since this monitor was made.
+        """
+        if not self._streams:
+            return self._clock() - self._since
+        return max(self._age(stream) for stream in self._streams.values())
 
     def _age(self, stream: _Stream) -> float:
         if stream.content.total_bytes != stream.bytes_seen:
