@@ -257,6 +257,22 @@ async def test_a_cancelled_job_is_seen_at_once_with_its_last_words(hosted: Hoste
     assert hosted.requests.total() - asked <= 4, "and is not polled"
 
 
+async def test_a_poll_under_way_does_not_undo_what_was_just_learned(hosted: Hosted) -> None:
+    [job] = await waiting_jobs(hosted, 1)
+    job_id = job.status.azure_open_ai.job_id
+    await hosted.observe_until(job, status_is("pending"))
+    hosted.emulator.hold("GET", JOBS_PATH)
+    await asyncio.to_thread(hosted.emulator.wait_until_held)
+    hosted.emulator.show_status(job_id, "pausing")
+    newer = await hosted.backend.refresh(job, job_id)
+    hosted.emulator.show_status(job_id, None)
+    lists = hosted.requests[("list", "200")]
+    hosted.emulator.release()
+    await until(lambda: hosted.requests[("list", "200")] > lists)
+    assert hosted.observe(job) == newer
+    await hosted.observe_until(job, status_is("pending"))
+
+
 async def test_pause_and_resume(hosted: Hosted) -> None:
     hosted.emulator.configure(queue_seconds=0, step_seconds=10, pausing_seconds=0)
     async with v1_client(hosted.emulator) as client:

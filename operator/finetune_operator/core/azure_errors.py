@@ -112,7 +112,9 @@ def refusal(answer: Answer, call: Call) -> OperatorError:
 def unreachable(host: str, *, untrusted: bool = False, unknown_host: bool = False) -> Transient:
     """No connection came about, so nothing was asked."""
     if untrusted:
-        problem = "has a certificate that is not trusted: have its CA added to the chart's azure.caBundle"
+        problem = (
+            "has a certificate that is not trusted: have its CA added to the chart's azure.caBundle"
+        )
     elif unknown_host:
         problem = "has no address: check spec.azureOpenAI.endpoint"
     else:

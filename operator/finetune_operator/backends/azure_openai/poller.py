@@ -50,11 +50,6 @@ class Poller:
         self.error: OperatorError | None = None
         """What kept the last poll from seeing all jobs; None if it went well."""
 
-    @property
-    def idle(self) -> bool:
-        """Whether nobody watches anything."""
-        return self._list.empty
-
     def watch(self, key: Key, job_id: str) -> Remote | None:
         """Keep an eye on a job for `key`, instead of what it watched before; the last snapshot."""
         watched = self._list.add(key, job_id)
@@ -116,18 +111,19 @@ class Poller:
 
     async def _poll(self) -> OperatorError | None:
         """What cut the look at the jobs short, if something did."""
-        active = self._list.active()
+        active, began = self._list.active(), datetime.now(UTC)
         found: dict[str, RemoteJob | None] = {}
         error: OperatorError | None = None
         try:
             await self._look(set(active), found)
         except OperatorError as caught:
             error = caught
-        for job_id, job in found.items():
+        news = {id_: job for id_, job in found.items() if not active[id_].known_since(began)}
+        for job_id, job in news.items():
             if not _is_over(job):
                 self._publish(active[job_id], job)
         if error is None:
-            await self._read_details(active, found)
+            await self._read_details(active, news)
         return error
 
     async def _look(self, wanted: set[str], found: dict[str, RemoteJob | None]) -> None:

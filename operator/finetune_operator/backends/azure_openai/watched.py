@@ -5,7 +5,7 @@ Must not know how anything is learned: no request, no task.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from finetune_operator.adapters.store import Key
 from finetune_operator.core.observed import Remote
@@ -27,6 +27,10 @@ class Watched:
     over: bool = False
     """Terminal, and published so: nothing is asked about it any more."""
 
+    def known_since(self, moment: datetime) -> bool:
+        """Whether somebody learned about it after `moment`: what was asked before is stale."""
+        return self.remote is not None and self.remote.seen_at > moment
+
 
 class WatchList:
     """Watched jobs by id, and the one job of each key."""
@@ -36,11 +40,6 @@ class WatchList:
         self._watched: dict[str, Watched] = {}
         self._ids: dict[Key, str] = {}
         self._noted: dict[str, Remote] = {}
-
-    @property
-    def empty(self) -> bool:
-        """Whether nobody watches anything."""
-        return not self._ids
 
     def active(self) -> dict[str, Watched]:
         """The jobs that are not over, by id."""
