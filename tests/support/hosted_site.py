@@ -3,11 +3,15 @@
 What a test of the hosted backend starts from. It starts no operator by itself.
 """
 
+import itertools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import urllib3
 import yaml
 
 from finetune_api.constants import RETRY_ANNOTATION
@@ -40,12 +44,19 @@ def rows(count: int = FEW) -> str:
     return "".join(ROWS.read_text().splitlines(keepends=True)[:count])
 
 
+Scenario = Callable[["Site"], None]
+Outcomes = dict[Scenario, "Future[None]"]
+"""Scenarios that are played side by side, and how each went."""
+
+
 class Site:
     """A namespace of its own and an account of its own."""
 
     def __init__(self, kube: Kube, folder: Path, namespace: str, emulator: Emulator) -> None:
         """Make the namespace, with ConfigMap `gsm8k` and Secret `azure`."""
         self.kube, self.folder, self.namespace, self.emulator = kube, folder, namespace, emulator
+        self._operators: list[OperatorProcess] = []
+        self._http = urllib3.PoolManager(ca_certs=str(emulator.ca), retries=False)
         kube.make_namespace(namespace)
         kube.config_map(namespace, "gsm8k", {"train.jsonl": rows()})
         kube.secret(namespace, "azure", {"api-key": API_KEY})
@@ -58,11 +69,23 @@ class Site:
         """A replica that serves this namespace alone; not leading yet."""
         chosen = {
             "namespaces": self.namespace,
-            "pod_namespace": self.namespace,
+            # Not its own namespace: some tests delete that.
+            "pod_namespace": "default",
+            "lease_name": self.namespace,
             "azure_allowed_endpoints": self.emulator.url,
             "azure_ca_file": self.emulator.ca,
         } | settings
-        return OperatorProcess(self.folder, kubeconfig or self.kube.plane.kubeconfig, chosen, name)
+        started = OperatorProcess(
+            self.folder, kubeconfig or self.kube.plane.kubeconfig, chosen, name
+        )
+        self._operators.append(started)
+        return started
+
+    def close(self) -> None:
+        """End what still runs here."""
+        for operator in self._operators:
+            if operator.exit_code is None:
+                operator.kill()
 
     # FineTuneJobs
 
@@ -127,6 +150,15 @@ class Site:
             within=within,
         )  # fmt: skip
 
+    def wait_until_let_go(self, name: str, *, within: float = _IN_TIME) -> None:
+        """Return once nothing holds the object any more."""
+
+        def looked() -> bool:
+            job = self.job(name)
+            return job is None or not job["metadata"].get("finalizers")
+
+        wait_for(looked, f"{name} is let go", within=within, told=lambda: self.told(name))
+
     def wait_until_gone(self, name: str, *, within: float = _IN_TIME) -> None:
         """Return once the object is not there any more."""
         wait_for(
@@ -176,6 +208,17 @@ class Site:
             [f"--- object\n{yaml.safe_dump(job)}", f"--- at the service\n{remote}", *logs]
         )
 
+    def create_again(self, job: Json) -> None:
+        """A second job like this one, posted by somebody else."""
+        body = {key: job[key] for key in ("model", "training_file", "suffix")}
+        answer = self._http.request(
+            "POST",
+            f"{self.emulator.base_url}fine_tuning/jobs",
+            body=json.dumps(body),
+            headers={"api-key": API_KEY, "Content-Type": "application/json"},
+        )
+        assert answer.status == 200, answer.data
+
     # Secrets and data
 
     def set_key(self, key: str) -> None:
@@ -186,6 +229,25 @@ class Site:
         """What the result's ConfigMap holds."""
         found = self.kube.get(CONFIG_MAPS, self.namespace, f"{name}-result")
         return found["data"] if found else None
+
+
+class Sites:
+    """Makes sites: a namespace and an account each."""
+
+    def __init__(self, kube: Kube, folder: Path) -> None:
+        self._kube, self._folder = kube, folder
+        self._numbers = itertools.count(1)
+
+    @contextmanager
+    def new(self) -> Iterator[Site]:
+        """One more; its account and its operators are gone afterwards."""
+        name = f"hosted-{next(self._numbers)}"
+        folder = self._folder / name
+        with (
+            Emulator(folder, speed=SPEED, options=PACE) as emulator,
+            closing(Site(self._kube, folder, name, emulator)) as site,
+        ):
+            yield site
 
 
 def condition(status: Json, kind: str) -> Json:

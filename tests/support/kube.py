@@ -1,4 +1,4 @@
-"""A small client of an API server for tests: any object, any namespace, and waiting with a deadline.
+"""A small client of an API server for tests: any object, and waiting with a deadline.
 
 It knows no model class and no operator: what it returns is what the API server stores.
 """
@@ -22,6 +22,7 @@ JOBS = f"/apis/{constants.API_VERSION}/namespaces/{{}}/{constants.PLURAL}"
 CONFIG_MAPS = "/api/v1/namespaces/{}/configmaps"
 SECRETS = "/api/v1/namespaces/{}/secrets"
 SERVICE_ACCOUNTS = "/api/v1/namespaces/{}/serviceaccounts"
+EVENTS = "/api/v1/namespaces/{}/events"
 NAMESPACES = "/api/v1/namespaces"
 
 _MERGE_PATCH = "application/merge-patch+json"

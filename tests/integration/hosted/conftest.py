@@ -1,30 +1,25 @@
 """One control plane for all hosted tests, and somebody who completes its prepare pods."""
 
-import itertools
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from pathlib import Path
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from cluster.controlplane import Options
 from support.cluster import control_plane
 from support.crd_server import CrdServer, crd_manifest
-from support.emulator import Emulator
-from support.hosted_site import PACE, SPEED, Site
+from support.hosted_site import Outcomes, Scenario, Site, Sites
 from support.kube import Kube
 from support.prepare_stand_in import PrepareStandIn
-
-NewSite = Callable[[], Site]
 
 CONTROLLERS = (
     "job-controller",
     "garbage-collector-controller",
     "namespace-controller",
     "serviceaccount-controller",
-    "serviceaccount-token-controller",
-    "root-ca-certificate-publisher-controller",
 )
+_AT_ONCE = 4
+"""Scenarios side by side: most of their time is waiting for leases and lags."""
 
 
 @pytest.fixture(scope="session")
@@ -39,26 +34,32 @@ def kube(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kube]:
 
 
 @pytest.fixture(scope="session")
-def namespaces() -> Iterator[str]:
-    """Names that no namespace has had."""
-    return (f"hosted-{number}" for number in itertools.count(1))
+def sites(kube: Kube, tmp_path_factory: pytest.TempPathFactory) -> Sites:
+    """Where sites come from."""
+    return Sites(kube, tmp_path_factory.mktemp("sites"))
 
 
 @pytest.fixture
-def new_site(kube: Kube, tmp_path: Path, namespaces: Iterator[str]) -> Iterator[NewSite]:
-    """Makes sites: a namespace and an account each."""
-    with ExitStack() as stack:
-
-        def make() -> Site:
-            name = next(namespaces)
-            folder = tmp_path / name
-            emulator = stack.enter_context(Emulator(folder, speed=SPEED, options=PACE))
-            return Site(kube, folder, name, emulator)
-
-        yield make
-
-
-@pytest.fixture
-def site(new_site: NewSite) -> Site:
+def site(sites: Sites) -> Iterator[Site]:
     """One site."""
-    return new_site()
+    with sites.new() as site:
+        yield site
+
+
+@pytest.fixture(scope="module")
+def outcomes(request: pytest.FixtureRequest, sites: Sites) -> Iterator[Outcomes]:
+    """Every chosen `scenario` of this module, played side by side, each on a site of its own."""
+
+    def play(scenario: Scenario) -> None:
+        with sites.new() as site:
+            scenario(site)
+
+    chosen = [
+        item.callspec.params["scenario"]
+        for item in request.session.items
+        if isinstance(item, pytest.Function)
+        and item.module is request.module
+        and "outcomes" in item.fixturenames
+    ]
+    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="scenario") as pool:
+        yield {scenario: pool.submit(play, scenario) for scenario in chosen}
