@@ -14,12 +14,15 @@ _CANCEL_AGAIN = timedelta(minutes=2)
 
 @dataclass
 class JobMemory:
-    """One FineTuneJob, by uid."""
+    """One FineTuneJob; another object of its name starts with nothing."""
 
+    uid: str
     submissions: dict[str, SubmissionFacts] = field(default_factory=dict)
     cancelled: dict[str, datetime] = field(default_factory=dict)
     """When the service accepted the cancellation of a hosted job, by id."""
     exported: bool = False
+    deleting_since: datetime | None = None
+    """When this leadership first saw that the object is being deleted."""
     error: Reason | None = None
     error_since: datetime | None = None
 
@@ -52,6 +55,11 @@ class JobMemory:
         if self.error is not reason or self.error_since is None:
             self.error, self.error_since = reason, now
         return (now - self.error_since).total_seconds()
+
+    def deleting(self, now: datetime) -> datetime:
+        """Since when it is known that the object is being deleted: now, if that is news."""
+        self.deleting_since = self.deleting_since or now
+        return self.deleting_since
 
     def went_well(self) -> None:
         """No error any more."""

@@ -6,10 +6,10 @@ Pure; the same for both backends.
 from datetime import datetime
 
 from finetune_api.job import FineTuneJob
-from finetune_api.reasons import Phase, Reason
+from finetune_api.reasons import ConditionType, Phase, Reason
 from finetune_api.status import MAX_ATTEMPTS_SHOWN, Attempt, FineTuneJobStatus
 from finetune_operator.core import conditions
-from finetune_operator.core.conditions import timestamp
+from finetune_operator.core.conditions import Fact, parse_time, timestamp
 
 
 def is_over(status: FineTuneJobStatus) -> bool:
@@ -31,7 +31,13 @@ def begin(job: FineTuneJob, now: datetime, **backend: object) -> FineTuneJobStat
             **backend,
         }
     )
-    summary = conditions.working(Phase.PENDING, Reason.STARTING, f"Starting attempt {number}")
+    earlier = (ConditionType.SUBMITTED, ConditionType.QUOTA_RESERVED)
+    summary = conditions.working(
+        Phase.PENDING,
+        Reason.STARTING,
+        f"Starting attempt {number}",
+        *(Fact(type=kind, status=None) for kind in earlier),
+    )
     return conditions.summarise(begun, summary, generation=job.metadata.generation, now=now)
 
 
@@ -58,3 +64,13 @@ def end(
         }
     )
     return status.model_copy(update={"attempts": [*status.attempts[:-1], last]})
+
+
+def seconds_to_retry(
+    since: str | datetime | None, retries: int, delay: float, now: datetime
+) -> float:
+    """Seconds until the retry with this number, from 1, may begin; at most 0 if it may now."""
+    if since is None or retries < 1:
+        return 0.0
+    ended = parse_time(since) if isinstance(since, str) else since
+    return delay * 2.0 ** min(retries - 1, 5) - (now - ended).total_seconds()

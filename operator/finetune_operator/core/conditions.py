@@ -57,6 +57,16 @@ def is_finished(status: FineTuneJobStatus) -> bool:
     return found is not None and found.status is not UNKNOWN
 
 
+def pause_was_asked(status: FineTuneJobStatus) -> bool:
+    """Whether a pause was begun or done on the user's request; written before it is begun."""
+    return get(status, ConditionType.SUSPENDED) is not None
+
+
+def cancel_was_asked(status: FineTuneJobStatus) -> bool:
+    """Whether cancelling has begun, so that setting `cancel` back changes nothing."""
+    return get(status, ConditionType.CANCELLED) is not None
+
+
 def merge(
     status: FineTuneJobStatus, facts: Iterable[Fact], *, generation: int, now: datetime
 ) -> FineTuneJobStatus:
@@ -117,6 +127,19 @@ def waiting_for_user(phase: Phase, reason: Reason, message: str, *extra: Fact) -
     return Summary(phase=phase, reason=reason, message=message, stalled=True, extra=extra)
 
 
+def pausing(phase: Phase, message: str) -> Summary:
+    """On the way to a pause that was asked for."""
+    fact = Fact(type=ConditionType.SUSPENDED, status=FALSE, reason=Reason.PAUSING, message=message)
+    return working(phase, Reason.PAUSING, message, fact)
+
+
+def cancelling(phase: Phase, message: str) -> Summary:
+    """On the way to the end that was asked for."""
+    reason = Reason.CANCELLING
+    fact = Fact(type=ConditionType.CANCELLED, status=FALSE, reason=reason, message=message)
+    return working(phase, reason, message, fact)
+
+
 def suspended(message: str) -> Summary:
     """Paused on request, and really at rest."""
     fact = Fact(type=ConditionType.SUSPENDED, status=TRUE, reason=Reason.SUSPENDED, message=message)
@@ -134,7 +157,7 @@ def succeeded(message: str) -> Summary:
         reason=Reason.SUCCEEDED,
         message=message,
         ready=TRUE,
-        extra=(done, trained),
+        extra=(done, trained, Fact(type=ConditionType.CANCELLED, status=None)),
     )
 
 

@@ -7,7 +7,12 @@ from dataclasses import replace
 
 from finetune_api.constants import RETRY_ANNOTATION
 from finetune_api.reasons import ConditionType, Phase, Reason
-from finetune_api.status import Backend, FineTuneJobStatus
+from finetune_api.status import (
+    AzureOpenAIStatus,
+    Backend,
+    FineTuneJobStatus,
+    KubernetesStatus,
+)
 from finetune_operator.core import (
     attempts,
     azure_stage,
@@ -27,30 +32,36 @@ def decide(seen: Observed, policy: Policy) -> Plan:
     """The next action, or the status to write and when to look again."""
     job = seen.job
     if job.metadata.deletion_timestamp is not None:
-        return _planned(seen, ending.delete(seen, policy))
+        return _planned(seen, policy, ending.delete(seen, policy))
     if job.status.observed_generation is None:
-        first = conditions.new(Reason.STARTING, "The operator has seen the job")
-        return _planned(seen, Outcome(summary=first, again=True))
+        return _planned(seen, policy, _new(seen))
     if conditions.is_finished(job.status):
-        return _planned(seen, _finished(seen))
-    if job.spec.cancel:
-        return _planned(seen, ending.cancel(seen, policy))
+        return _planned(seen, policy, _finished(seen))
+    if job.spec.cancel or conditions.cancel_was_asked(job.status):
+        return _planned(seen, policy, ending.cancel(seen, policy))
     if ending.deadline_passed(seen):
-        return _planned(seen, ending.expire(seen, policy))
-    return _planned(seen, _acknowledged(seen, _stage(seen, policy)))
+        return _planned(seen, policy, ending.expire(seen, policy))
+    return _planned(seen, policy, _acknowledged(seen, _stage(seen, policy)))
+
+
+def _new(seen: Observed) -> Outcome:
+    """Seen for the first time; a retry asked for in the manifest itself is this very run."""
+    token = _retry_token(seen)
+    status = seen.job.status.model_copy(update={"last_handled_retry_at": token})
+    first = conditions.new(Reason.STARTING, "The operator has seen the job")
+    return Outcome(status=status, summary=first, again=True)
 
 
 def _stage(seen: Observed, policy: Policy) -> Outcome:
-    hosted = ending.is_hosted(seen)
     if seen.job.spec.suspend:
-        return azure_stage.suspend(seen, policy) if hosted else ending.suspend_in_cluster(seen)
+        return ending.suspend(seen, policy)
     under_way = not attempts.is_over(seen.job.status)
     if not under_way and not prepare_stage.is_prepared(seen):
         accepted = prepare_stage.accepted_status(seen)
         if accepted is None:
             return prepare_stage.decide(seen, policy)
         seen = replace(seen, job=seen.job.model_copy(update={"status": accepted}))
-    if hosted:
+    if ending.is_hosted(seen):
         return azure_stage.decide(seen, policy)
     return kubernetes_stage.decide(seen, policy)
 
@@ -58,26 +69,23 @@ def _stage(seen: Observed, policy: Policy) -> Outcome:
 def _retry_token(seen: Observed) -> str | None:
     """A retry that was asked for and not acknowledged yet."""
     token = seen.job.metadata.annotations.get(RETRY_ANNOTATION)
-    if token is None:
+    if not token:
         return None
     token = token[:253]
     return None if token == seen.job.status.last_handled_retry_at else token
 
 
 def _acknowledged(seen: Observed, outcome: Outcome) -> Outcome:
-    """A retry asked of a job that has not ended needs nothing but to be acknowledged."""
+    """A retry asked of a job that has not ended needs nothing but to be acknowledged.
+
+    One that ends at this very moment starts again at once, as its next decision finds.
+    """
     token = _retry_token(seen)
-    if token is None or outcome.action is not None:
+    if token is None or outcome.action is not None or outcome.finished:
         return outcome
     status = outcome.status or seen.job.status
     told = status.model_copy(update={"last_handled_retry_at": token})
-    return Outcome(
-        status=_keep_report(seen, told),
-        summary=outcome.summary,
-        finished=outcome.finished,
-        again=outcome.again,
-        look_again_after=outcome.look_again_after,
-    )
+    return replace(outcome, status=_keep_report(seen, told), again=True)
 
 
 def _keep_report(seen: Observed, status: FineTuneJobStatus) -> FineTuneJobStatus:
@@ -120,12 +128,29 @@ def _unretried(seen: Observed, *, succeeded: bool) -> Summary:
     )
 
 
+_OF_A_RUN = (
+    ConditionType.DATA_VALID,
+    ConditionType.SUBMITTED,
+    ConditionType.QUOTA_RESERVED,
+    ConditionType.TRAINING_COMPLETE,
+    ConditionType.CANCELLED,
+    ConditionType.SUCCEEDED,
+)
+"""Conditions that say something of one run, and nothing of the next."""
+
+
 def _restarted(seen: Observed, token: str) -> FineTuneJobStatus:
     """Status of a job that starts anew because somebody asked: token and Stalled go together."""
     status = seen.job.status
-    kubernetes = status.kubernetes
+    kubernetes, hosted = status.kubernetes, status.azure_open_ai
     if kubernetes is not None:
-        kubernetes = kubernetes.model_copy(update={"replacements": None, "replaced_at_step": None})
+        kubernetes = KubernetesStatus(queue_name=kubernetes.queue_name)
+    if hosted is not None:
+        hosted = AzureOpenAIStatus(
+            endpoint=hosted.endpoint,
+            training_file_id=hosted.training_file_id,
+            validation_file_id=hosted.validation_file_id,
+        )
     fresh = status.model_copy(
         update={
             "last_handled_retry_at": token,
@@ -134,14 +159,16 @@ def _restarted(seen: Observed, token: str) -> FineTuneJobStatus:
             "retries": None,
             "result": None,
             "kubernetes": kubernetes,
+            "azure_open_ai": hosted,
+            "progress": None,
+            "metrics": None,
         }
     )
-    gone = (ConditionType.SUCCEEDED, ConditionType.CANCELLED, ConditionType.TRAINING_COMPLETE)
     summary = conditions.working(
         Phase.PENDING,
         Reason.RETRY_REQUESTED,
         "Starting again as the retry annotation asks",
-        *(Fact(type=kind, status=None) for kind in gone),
+        *(Fact(type=kind, status=None) for kind in _OF_A_RUN),
     )
     generation = seen.job.metadata.generation
     return conditions.summarise(fresh, summary, generation=generation, now=seen.now)
@@ -160,7 +187,7 @@ def _columns(seen: Observed, status: FineTuneJobStatus) -> FineTuneJobStatus:
     )
 
 
-def _planned(seen: Observed, outcome: Outcome) -> Plan:
+def _planned(seen: Observed, policy: Policy, outcome: Outcome) -> Plan:
     """The plan of an outcome: its status with conditions, columns and times."""
     status = outcome.status or seen.job.status
     generation = seen.job.metadata.generation
@@ -171,16 +198,7 @@ def _planned(seen: Observed, outcome: Outcome) -> Plan:
     if outcome.finished:
         status = status.model_copy(update={"completion_time": timestamp(seen.now)})
     status = _columns(seen, status)
-    return Plan(
-        status=status, action=outcome.action, look_again_after=_look_again(seen, outcome, status)
-    )
-
-
-def _look_again(seen: Observed, outcome: Outcome, status: FineTuneJobStatus) -> float | None:
-    if outcome.again or outcome.finished:
-        return 0.0
-    moments = [outcome.look_again_after, ending.seconds_to_deadline(seen)]
-    if conditions.is_finished(status):
-        moments.pop()
+    again = 0.0 if outcome.again or outcome.finished else outcome.look_again_after
+    moments = [again, ending.seconds_to_turn(seen, policy)]
     due = [max(0.0, moment) for moment in moments if moment is not None]
-    return min(due) if due else None
+    return Plan(status=status, action=outcome.action, look_again_after=min(due) if due else None)

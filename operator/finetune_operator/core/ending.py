@@ -1,7 +1,7 @@
 """Stopping a job: cancel, deadline, suspension, deletion, and what is left to clean up.
 
-Pure. What is stopped is stopped first and declared stopped afterwards, and a terminal job goes on
-removing what still runs.
+Pure. What is stopped is stopped first and declared stopped afterwards; that it was asked for is
+written before, so that neither a restart nor a change of mind half-way loses it.
 """
 
 from datetime import timedelta
@@ -10,20 +10,19 @@ from finetune_api.constants import DETACH_ANNOTATION, FINALIZER
 from finetune_api.reasons import Phase, Reason
 from finetune_api.spec import JobDeletionPolicy
 from finetune_api.status import FineTuneJobStatus
-from finetune_operator.core import attempts, azure_stage, conditions
+from finetune_operator.core import attempts, azure_stage, conditions, kubernetes_stage, submission
 from finetune_operator.core.conditions import Summary, parse_time
 from finetune_operator.core.kubernetes_stage import active_children
-from finetune_operator.core.observed import Observed
+from finetune_operator.core.observed import ChildJob, ChildState, Observed
 from finetune_operator.core.outcome import Outcome
 from finetune_operator.core.plan import (
     CancelRemote,
     DeleteChild,
     DropFinalizer,
-    Look,
     Policy,
     Refresh,
     SetTtl,
-    Submit,
+    WriteStatus,
 )
 
 _LOOK_AGAIN = 15.0
@@ -48,10 +47,27 @@ def seconds_to_deadline(seen: Observed) -> float | None:
     return (parse_time(started) + timedelta(seconds=limit) - seen.now).total_seconds()
 
 
+def seconds_to_letting_go(seen: Observed, policy: Policy) -> float:
+    """Seconds until a deletion insists no more; counted from when this leadership saw it."""
+    since = seen.deleting_since or seen.now
+    return (since + timedelta(seconds=policy.deletion_grace) - seen.now).total_seconds()
+
+
+def seconds_to_turn(seen: Observed, policy: Policy) -> float | None:
+    """Seconds until time alone changes what is to be done; None if it never does."""
+    if seen.job.metadata.deletion_timestamp is not None:
+        held = FINALIZER in seen.job.metadata.finalizers
+        return seconds_to_letting_go(seen, policy) if held else None
+    return None if conditions.is_finished(seen.job.status) else seconds_to_deadline(seen)
+
+
 def cancel(seen: Observed, policy: Policy) -> Outcome:
     """Stop for good on the user's request."""
-    summary = conditions.cancelled("Cancelled as spec.cancel asks")
-    return _stop(seen, policy, summary, Reason.CANCELLED)
+    final = conditions.cancelled("Cancelled as spec.cancel asks")
+    outcome = _stop(seen, policy, final, Reason.CANCELLED)
+    if outcome.finished or conditions.cancel_was_asked(seen.job.status):
+        return outcome
+    return _recorded(seen, conditions.cancelling(_phase(seen), "Cancelling as spec.cancel asks"))
 
 
 def expire(seen: Observed, policy: Policy) -> Outcome:
@@ -64,48 +80,72 @@ def expire(seen: Observed, policy: Policy) -> Outcome:
     return _stop(seen, policy, summary, Reason.DEADLINE_EXCEEDED)
 
 
+def _phase(seen: Observed) -> Phase:
+    return seen.job.status.phase or Phase.PENDING
+
+
+def _recorded(seen: Observed, summary: Summary) -> Outcome:
+    """Write down what was asked for, before it is begun."""
+    generation = seen.job.metadata.generation
+    told = conditions.summarise(seen.job.status, summary, generation=generation, now=seen.now)
+    return Outcome(action=WriteStatus(status=told))
+
+
 def _stop(seen: Observed, policy: Policy, final: Summary, reason: Reason) -> Outcome:
     pending = _remote_stop(seen, policy) if is_hosted(seen) else None
     if pending is not None:
         return pending
-    if (running := _children_stop(seen)) is not None:
-        return running
-    status = _last_known(seen)
-    ended = attempts.end(status, seen.now, reason, final.message)
+    if (done := _succeeded_meanwhile(seen, policy)) is not None:
+        return done
+    if active_children(seen):
+        return _stop_children(seen, Reason.CANCELLING)
+    ended = attempts.end(_last_known(seen), seen.now, reason, final.message)
     return Outcome(status=ended, summary=final, finished=True)
+
+
+def _succeeded_meanwhile(seen: Observed, policy: Policy) -> Outcome | None:
+    """A result that is there already is not thrown away."""
+    if attempts.is_over(seen.job.status):
+        return None
+    if is_hosted(seen):
+        remote = seen.remote.job if seen.remote else None
+        won = remote is not None and remote.raw_status == "succeeded"
+        return azure_stage.followed(seen, policy) if won else None
+    child = kubernetes_stage.training_child(seen)
+    won = child is not None and child.state is ChildState.COMPLETE
+    return kubernetes_stage.ended(seen, policy) if won else None
 
 
 def _last_known(seen: Observed) -> FineTuneJobStatus:
     remote = seen.remote
-    if remote is None or remote.job is None:
+    if remote is None or remote.job is None or attempts.is_over(seen.job.status):
         return seen.job.status
     return azure_stage.follow(seen, remote, remote.job)
 
 
-def _children_stop(seen: Observed) -> Outcome | None:
-    """Deletes what runs; None when nothing does any more."""
+def _deletion(children: list[ChildJob]) -> Outcome | None:
+    """Delete the first child that is not being deleted yet."""
+    child = next((child for child in children if not child.deleting), None)
+    return None if child is None else Outcome(action=DeleteChild(name=child.name, uid=child.uid))
+
+
+def _stop_children(seen: Observed, reason: Reason) -> Outcome:
+    """Delete what runs, and wait until it is gone: its pods save a checkpoint first."""
     running = active_children(seen)
-    for child in running:
-        if not child.deleting:
-            return Outcome(action=DeleteChild(name=child.name, uid=child.uid))
-    if not running:
-        return None
+    if (deletion := _deletion(running)) is not None:
+        return deletion
     message = f"Waiting for Job {running[0].name} to stop"
-    return Outcome(
-        summary=conditions.working(
-            seen.job.status.phase or Phase.PENDING, Reason.CANCELLING, message
-        )
-    )
+    return Outcome(summary=conditions.working(_phase(seen), reason, message))
 
 
 def _remote_stop(seen: Observed, policy: Policy) -> Outcome | None:
     """Cancels the hosted job, or settles whether there is one; None when nothing runs there."""
     status = seen.job.status
-    part = azure_stage.hosted(status)
+    part = submission.hosted(status)
     if part.submission is None or attempts.is_over(status):
         return None
     if part.job_id is None:
-        settled = azure_stage.submit_or_settle(seen, policy)
+        settled = submission.settle(seen, policy)
         return settled if _still_open(settled) else None
     if seen.remote is None:
         return Outcome(action=Refresh(job_id=part.job_id))
@@ -113,38 +153,49 @@ def _remote_stop(seen: Observed, policy: Policy) -> Outcome | None:
         return None
     if seen.cancel_sent:
         message = "The service is cancelling the job"
-        phase = status.phase or Phase.RUNNING
         return Outcome(
-            summary=conditions.working(phase, Reason.CANCELLING, message),
+            summary=conditions.working(_phase(seen), Reason.CANCELLING, message),
             look_again_after=_LOOK_AGAIN,
         )
     return Outcome(action=CancelRemote(job_id=part.job_id))
 
 
 def _still_open(settled: Outcome) -> bool:
-    if isinstance(settled.action, Look | Submit):
+    if settled.action is not None:
         return True
     return settled.summary is not None and settled.summary.reason is Reason.CONFIRMING_SUBMISSION
 
 
-def suspend_in_cluster(seen: Observed) -> Outcome:
-    """Stop the pods, which save a checkpoint; the next attempt resumes from it."""
-    for child in active_children(seen):
-        if not child.deleting:
-            return Outcome(action=DeleteChild(name=child.name, uid=child.uid))
+def suspend(seen: Observed, policy: Policy) -> Outcome:
+    """Pause on the user's request; the next attempt, or the service, goes on from there."""
+    if is_hosted(seen):
+        if active_children(seen):
+            return _stop_children(seen, Reason.PAUSING)
+        return azure_stage.suspend(seen, policy)
+    if (over := kubernetes_stage.ended(seen, policy)) is not None:
+        return over
     if active_children(seen):
-        message = "Waiting for the pod to save a checkpoint and stop"
-        phase = seen.job.status.phase or Phase.PENDING
-        return Outcome(summary=conditions.working(phase, Reason.PAUSING, message))
-    ended = attempts.end(seen.job.status, seen.now, Reason.SUSPENDED, "")
-    return Outcome(status=ended, summary=conditions.suspended("Suspended; nothing runs"))
+        return _suspend_children(seen)
+    return Outcome(
+        status=kubernetes_stage.suspended(seen),
+        summary=conditions.suspended("Suspended; nothing runs"),
+    )
+
+
+def _suspend_children(seen: Observed) -> Outcome:
+    """As `_stop_children`, but a resume half-way must not take the end of the pod for a failure."""
+    pausing = conditions.pausing(_phase(seen), "Waiting for the pod to save a checkpoint and stop")
+    if not conditions.pause_was_asked(seen.job.status):
+        return _recorded(seen, pausing)
+    if (deletion := _deletion(active_children(seen))) is not None:
+        return deletion
+    return Outcome(status=kubernetes_stage.last_seen(seen), summary=pausing)
 
 
 def clean_up(seen: Observed) -> Outcome:
     """What a terminal job still has to do: stop leftovers, let go, set the TTL."""
-    for child in active_children(seen):
-        if not child.deleting:
-            return Outcome(action=DeleteChild(name=child.name, uid=child.uid))
+    if (deletion := _deletion(active_children(seen))) is not None:
+        return deletion
     if FINALIZER in seen.job.metadata.finalizers:
         return Outcome(action=DropFinalizer())
     ttl = seen.job.spec.ttl_seconds_after_finished
@@ -156,17 +207,18 @@ def clean_up(seen: Observed) -> Outcome:
 
 def delete(seen: Observed, policy: Policy) -> Outcome:
     """The object is going: cancel what runs at the service, then let go; never hold on for ever."""
-    meta = seen.job.metadata
+    meta, status = seen.job.metadata, seen.job.status
     if FINALIZER not in meta.finalizers:
         return Outcome()
     keep = seen.job.spec.deletion_policy.job is JobDeletionPolicy.KEEP
-    if keep or meta.annotations.get(DETACH_ANNOTATION) == "true":
+    detached = meta.annotations.get(DETACH_ANNOTATION) == "true"
+    if keep or detached or conditions.is_finished(status):
         return Outcome(action=DropFinalizer())
-    if conditions.is_finished(seen.job.status):
+    running = _remote_stop(seen, policy)
+    if running is None:
         return Outcome(action=DropFinalizer())
-    since = parse_time(meta.deletion_timestamp or conditions.timestamp(seen.now))
-    if (seen.now - since).total_seconds() >= policy.deletion_grace:
-        part = azure_stage.hosted(seen.job.status)
-        marker = part.submission.marker if part.submission else None
-        return Outcome(action=DropFinalizer(orphaned=part.job_id or marker))
-    return _remote_stop(seen, policy) or Outcome(action=DropFinalizer())
+    if seconds_to_letting_go(seen, policy) > 0:
+        return running
+    part = submission.hosted(status)
+    marker = part.submission.marker if part.submission else None
+    return Outcome(action=DropFinalizer(orphaned=part.job_id or marker))

@@ -21,22 +21,15 @@ class Verdict:
     retry: bool
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Row:
-    reason: Reason
-    message: str
-    retry: bool
-
-
-_TABLE: dict[int, _Row] = {
-    ExitCode.BAD_DATA: _Row(reason=Reason.DATA_INVALID, message="The data cannot be used: correct it", retry=False),
-    ExitCode.UNAVAILABLE: _Row(reason=Reason.DATA_UNAVAILABLE, message="The model or the data could not be read", retry=True),
-    ExitCode.INTERNAL: _Row(reason=Reason.TRAINING_FAILED, message="The trainer stopped with an unexpected error: see the pod's log", retry=True),
-    ExitCode.GPU_OUT_OF_MEMORY: _Row(reason=Reason.GPU_OUT_OF_MEMORY, message="The GPU's memory was not enough: lower microBatchSize or maxSequenceLength", retry=False),
-    ExitCode.DISK_FULL: _Row(reason=Reason.DISK_FULL, message="The output volume is full: enlarge it, then ask for a retry", retry=False),
-    ExitCode.DIVERGED: _Row(reason=Reason.DIVERGED, message="The loss is not finite: lower the learning rate in a new FineTuneJob", retry=False),
-    ExitCode.BAD_CONFIG: _Row(reason=Reason.CONFIG_INVALID, message="A setting cannot be used: correct it", retry=False),
-    ExitCode.KILLED: _Row(reason=Reason.OUT_OF_MEMORY, message="The container was killed at its memory limit: raise kubernetes.resources.limits.memory, then ask for a retry", retry=False),
+_TABLE: dict[int, Verdict] = {
+    ExitCode.BAD_DATA: Verdict(reason=Reason.DATA_INVALID, message="The data cannot be used: correct it", retry=False),
+    ExitCode.UNAVAILABLE: Verdict(reason=Reason.DATA_UNAVAILABLE, message="The model or the data could not be read", retry=True),
+    ExitCode.INTERNAL: Verdict(reason=Reason.TRAINING_FAILED, message="The trainer stopped with an unexpected error: see the pod's log", retry=True),
+    ExitCode.GPU_OUT_OF_MEMORY: Verdict(reason=Reason.GPU_OUT_OF_MEMORY, message="The GPU's memory was not enough: lower microBatchSize or maxSequenceLength", retry=False),
+    ExitCode.DISK_FULL: Verdict(reason=Reason.DISK_FULL, message="The output volume is full: enlarge it, then ask for a retry", retry=False),
+    ExitCode.DIVERGED: Verdict(reason=Reason.DIVERGED, message="The loss is not finite: lower the learning rate in a new FineTuneJob", retry=False),
+    ExitCode.BAD_CONFIG: Verdict(reason=Reason.CONFIG_INVALID, message="A setting cannot be used: correct it", retry=False),
+    ExitCode.KILLED: Verdict(reason=Reason.OUT_OF_MEMORY, message="The container was killed at its memory limit: raise kubernetes.resources.limits.memory, then ask for a retry", retry=False),
 }  # fmt: skip
 
 
@@ -63,7 +56,11 @@ def judge(job: ChildJob, pod: ChildPod | None) -> Verdict:
         return Verdict(
             reason=Reason.TRAINING_FAILED, message=f"The training Job failed: {said}", retry=True
         )
-    code = ExitCode.KILLED if pod.exit_reason == "OOMKilled" else pod.exit_code
+    out_of_memory = pod.exit_reason == "OOMKilled"
+    code = ExitCode.KILLED if out_of_memory else pod.exit_code
+    if code == ExitCode.KILLED and not out_of_memory and (pod.disrupted or pod.deleting):
+        message = "The pod was killed before it could save a checkpoint"
+        return Verdict(reason=Reason.PREEMPTED, message=message, retry=True)
     row = _TABLE.get(code)
     if row is None:
         message = report.message if report else f"The trainer ended with exit code {code}"

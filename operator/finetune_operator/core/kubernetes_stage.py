@@ -1,15 +1,13 @@
-"""The in-cluster backend: one child Job per attempt, retries, replacements, the result.
+"""The in-cluster backend: one child Job per attempt, its retries, its pauses, its result.
 
 Pure. A pod lost to a disruption is replaced within its child Job and costs no retry; any other
 failure ends that Job, and another attempt is decided here.
 """
 
 from finetune_api.constants import COMPONENT_TRAINER
-from finetune_api.job import FineTuneJob
-from finetune_api.pods import TrainerReport
 from finetune_api.reasons import ConditionType, Phase, Reason
 from finetune_api.spec import RetryPolicy
-from finetune_api.status import CheckpointStatus, FineTuneJobStatus, KubernetesStatus, Result
+from finetune_api.status import FineTuneJobStatus, KubernetesStatus, Result
 from finetune_operator.core import attempts, conditions, failure, names, progress
 from finetune_operator.core.conditions import TRUE, Fact
 from finetune_operator.core.observed import ChildJob, ChildPod, ChildState, Observed
@@ -20,24 +18,11 @@ from finetune_operator.core.plan import (
     DeleteChild,
     ExportResult,
     Policy,
+    ReadPods,
     WriteStatus,
 )
+from finetune_operator.core.pod_story import follow, result_uri, with_report
 from finetune_operator.core.waits import current_pod, waiting
-
-RESULT_FOLDER = "result"
-
-
-def output_location(job: FineTuneJob) -> tuple[str, str]:
-    """The claim and the path in it where the job writes."""
-    if job.spec.output:
-        return job.spec.output.volume.claim_name, job.spec.output.volume.path.strip("/")
-    return names.output_claim_name(job), job.metadata.name
-
-
-def result_uri(seen: Observed) -> str:
-    """The reference of the result."""
-    claim, path = output_location(seen.job)
-    return f"pvc://{claim}/{path}/{RESULT_FOLDER}"
 
 
 def training_child(seen: Observed) -> ChildJob | None:
@@ -55,7 +40,8 @@ def active_children(seen: Observed) -> list[ChildJob]:
 
 def leftover(seen: Observed) -> ChildJob | None:
     """A trainer Job of an earlier attempt that is not over: two must never share a volume."""
-    current = training_child(seen)
+    over = attempts.is_over(seen.job.status)
+    current = None if over else training_child(seen)
     return next(
         (
             child
@@ -72,21 +58,15 @@ def decide(seen: Observed, policy: Policy) -> Outcome:
     if (old := leftover(seen)) is not None:
         return _wait_for_removal(old)
     if attempts.is_over(status):
-        started = attempts.begin(seen.job, seen.now, kubernetes=_fresh(status))
-        return Outcome(action=WriteStatus(status=started))
+        return _next_attempt(seen, policy)
+    if (over := ended(seen, policy)) is not None:
+        return over
     child = training_child(seen)
     if child is None:
         return _absent(seen)
     if child.deleting:
-        return _lost(seen)
-    match child.state:
-        case ChildState.ACTIVE:
-            return _active(seen, policy, child)
-        case ChildState.COMPLETE:
-            return _complete(seen, child)
-        case ChildState.FAILED:
-            pod = current_pod(seen, child)
-            return _failed(seen, failure.judge(child, pod), pod)
+        return _lost(seen, child)
+    return _active(seen, policy, child)
 
 
 def _wait_for_removal(child: ChildJob) -> Outcome:
@@ -94,6 +74,19 @@ def _wait_for_removal(child: ChildJob) -> Outcome:
         return Outcome(action=DeleteChild(name=child.name, uid=child.uid))
     message = f"Waiting for Job {child.name} to stop"
     return Outcome(summary=conditions.working(Phase.PENDING, Reason.STARTING, message))
+
+
+def _next_attempt(seen: Observed, policy: Policy) -> Outcome:
+    """Begin it, a retry only after its delay: what failed at once would fail at once again."""
+    status = seen.job.status
+    told = conditions.get(status, ConditionType.READY)
+    if status.attempts and told is not None and told.reason == Reason.RETRYING:
+        since, retries = status.attempts[-1].end_time, status.retries or 0
+        wait = attempts.seconds_to_retry(since, retries, policy.retry_delay, seen.now)
+        if wait > 0:
+            return Outcome(look_again_after=wait)
+    started = attempts.begin(seen.job, seen.now, kubernetes=_fresh(status))
+    return Outcome(action=WriteStatus(status=started))
 
 
 def _fresh(status: FineTuneJobStatus) -> KubernetesStatus:
@@ -108,16 +101,55 @@ def _absent(seen: Observed) -> Outcome:
     recorded = status.kubernetes.job_name if status.kubernetes else None
     if recorded is None:
         return Outcome(action=CreateTraining(attempt=status.attempt or 1))
-    if not seen.confirmed_absent:
+    if not seen.found.confirmed_absent:
         return Outcome(action=ConfirmAbsent(name=recorded))
-    return _lost(seen)
+    return _lost(seen, None)
 
 
-def _lost(seen: Observed) -> Outcome:
+def _lost(seen: Observed, child: ChildJob | None) -> Outcome:
+    """Deleted by somebody: by us, if a pause had begun and was taken back half-way."""
+    if conditions.pause_was_asked(seen.job.status):
+        message = "Going on as soon as the paused pod has stopped"
+        summary = conditions.working(Phase.PENDING, Reason.STARTING, message)
+        return Outcome(status=suspended(seen), summary=summary, again=True)
     verdict = failure.Verdict(
         reason=Reason.TRAINING_FAILED, message="The attempt's Job was deleted", retry=True
     )
-    return _failed(seen, verdict, None)
+    return _failed(seen, verdict, child, None)
+
+
+def ended(seen: Observed, policy: Policy) -> Outcome | None:
+    """What follows when the attempt's Job is over; None while it is not."""
+    child = training_child(seen)
+    over = attempts.is_over(seen.job.status) or child is None or child.deleting
+    if over or child is None or child.state is ChildState.ACTIVE:
+        return None
+    pod = current_pod(seen, child)
+    if (pod is None or pod.exit_code is None) and not seen.found.pods_confirmed:
+        return Outcome(action=ReadPods())
+    if child.state is ChildState.COMPLETE:
+        return _complete(seen, child, pod)
+    return _failed(seen, failure.judge(child, pod), child, pod)
+
+
+def suspended(seen: Observed) -> FineTuneJobStatus:
+    """Status with the attempt ended on request, which says nothing of its progress."""
+    status = last_seen(seen)
+    if attempts.is_over(status):
+        return status
+    kubernetes = (status.kubernetes or KubernetesStatus()).model_copy(
+        update={"replacements": None, "replaced_at_step": None}
+    )
+    over = attempts.end(status, seen.now, Reason.SUSPENDED, "")
+    return over.model_copy(update={"kubernetes": kubernetes})
+
+
+def last_seen(seen: Observed) -> FineTuneJobStatus:
+    """Status with what the current child and its pod told last."""
+    child = training_child(seen)
+    if child is None or attempts.is_over(seen.job.status):
+        return seen.job.status
+    return follow(seen, child, current_pod(seen, child))
 
 
 def _facts(child: ChildJob) -> tuple[Fact, ...]:
@@ -140,23 +172,25 @@ def _facts(child: ChildJob) -> tuple[Fact, ...]:
 
 def _active(seen: Observed, policy: Policy, child: ChildJob) -> Outcome:
     pod = current_pod(seen, child)
-    status = _follow(seen, child, pod)
-    kubernetes = status.kubernetes or KubernetesStatus()
-    if (kubernetes.replacements or 0) >= policy.no_progress_limit:
+    status = follow(seen, child, pod)
+    lost = (status.kubernetes or KubernetesStatus()).replacements or 0
+    if lost >= policy.no_progress_limit:
         message = (
-            f"{kubernetes.replacements} pods were lost without a step gained:"
+            f"{lost} pods were lost without a step gained:"
             " look for what ends them, or save checkpoints more often"
         )
-        return Outcome(
-            status=attempts.end(status, seen.now, Reason.NO_PROGRESS, message),
-            summary=conditions.failed(Reason.NO_PROGRESS, message),
-            finished=True,
+        return _over(
+            seen, status, failure.Verdict(reason=Reason.NO_PROGRESS, message=message, retry=False)
         )
+    if pod is not None and pod.phase in ("Succeeded", "Failed"):
+        return Outcome(status=status)  # the Job's own verdict follows, or another pod
     running = pod is not None and pod.phase == "Running"
     otherwise = conditions.working(
         Phase.RUNNING if running else Phase.PENDING,
         Reason.RUNNING if running else Reason.STARTING,
-        running_message(status) if running else "Starting the training pod",
+        progress.sentence(status, "The training pod is running")
+        if running
+        else "Starting the training pod",
         *_facts(child),
     )
     outcome = waiting(seen, policy, child, otherwise)
@@ -167,66 +201,8 @@ def _active(seen: Observed, policy: Policy, child: ChildJob) -> Outcome:
     )
 
 
-def running_message(status: FineTuneJobStatus) -> str:
-    """`Step 120 of 600, loss 0.83`, as far as it is known."""
-    told = status.progress
-    if told is None or told.step is None:
-        return "The training pod is running"
-    total = f" of {told.total_steps}" if told.total_steps else ""
-    loss = f", loss {told.loss}" if told.loss else ""
-    return f"Step {told.step}{total}{loss}"
-
-
-def _follow(seen: Observed, child: ChildJob, pod: ChildPod | None) -> FineTuneJobStatus:
-    """Status with the child's pod, its progress and its replacements."""
-    status = seen.job.status
-    before = status.kubernetes or KubernetesStatus()
-    told = seen.progress if seen.progress and seen.progress.job_uid == child.uid else None
-    moved = progress.from_pod(told) if told else status.progress
-    checkpoint = (progress.reported_checkpoint(told) if told else None) or _saved(seen, child)
-    update: dict[str, object] = {"job_name": child.name, "queue_name": child.queue}
-    if checkpoint and checkpoint.step >= (before.checkpoint.step if before.checkpoint else 0):
-        update["checkpoint"] = checkpoint.model_copy(
-            update={"path": checkpoint.path or f"{result_uri(seen).rsplit('/', 1)[0]}/checkpoints"}
-        )
-    after = before.model_copy(update=update)
-    if pod is not None and pod.name != before.pod_name:
-        after = _replaced(after, before, progress.gained_step(after, moved)).model_copy(
-            update={"pod_name": pod.name}
-        )
-    if pod is not None and pod.node:
-        after = after.model_copy(update={"node_name": pod.node})
-    followed = status.model_copy(update={"kubernetes": after, "progress": moved})
-    return attempts.note(
-        followed, step=moved.step if moved else None, node=pod.node if pod else None
-    )
-
-
-def _saved(seen: Observed, child: ChildJob) -> CheckpointStatus | None:
-    """The checkpoint that a replaced pod's last words name."""
-    reports = [failure.read_report(pod) for pod in seen.pods if pod.job_uid == child.uid]
-    saved = [report.checkpoint for report in reports if report and report.checkpoint]
-    return max(saved, key=lambda checkpoint: checkpoint.step, default=None)
-
-
-def _replaced(after: KubernetesStatus, before: KubernetesStatus, step: int) -> KubernetesStatus:
-    """Counts a replacement, from anew when a step was gained since the last one."""
-    if before.pod_name is None and not before.replacements and before.replaced_at_step is None:
-        return after.model_copy(update={"replaced_at_step": step})
-    gained = step > (before.replaced_at_step or 0)
-    return after.model_copy(
-        update={
-            "replacements": 1 if gained else (before.replacements or 0) + 1,
-            "replaced_at_step": step,
-        }
-    )
-
-
-def _complete(seen: Observed, child: ChildJob) -> Outcome:
-    pod = current_pod(seen, child)
-    report = failure.read_report(pod)
-    status = _with_report(_follow(seen, child, pod), report)
-    uri = result_uri(seen)
+def _complete(seen: Observed, child: ChildJob, pod: ChildPod | None) -> Outcome:
+    uri = result_uri(seen.job)
     if not seen.exported:
         exported = {
             "model": uri,
@@ -234,59 +210,43 @@ def _complete(seen: Observed, child: ChildJob) -> Outcome:
             "baseModel": seen.job.spec.model.uri or "",
         }
         return Outcome(action=ExportResult(data=tuple(sorted(exported.items()))))
+    status = with_report(follow(seen, child, pod), failure.read_report(pod))
     done = attempts.end(status, seen.now, Reason.SUCCEEDED, "")
     return Outcome(
         status=done.model_copy(
-            update={
-                "result": Result(model=uri),
-                "progress": progress.completed(done, seen.now),
-            }
+            update={"result": Result(model=uri), "progress": progress.completed(done, seen.now)}
         ),
         summary=conditions.succeeded(f"The model is at {uri}"),
         finished=True,
     )
 
 
-def _with_report(status: FineTuneJobStatus, report: TrainerReport | None) -> FineTuneJobStatus:
-    """Status with what only the trainer knows: resolved settings, losses, supervised tokens."""
-    if report is None:
-        return status
-    update: dict[str, object] = {}
-    if report.resolved:
-        update["resolved"] = report.resolved
-    if report.metrics:
-        update["metrics"] = report.metrics
-    if report.data and status.data and status.data.training:
-        counted = status.data.training.model_copy(
-            update={
-                "supervised_tokens": report.data.supervised_tokens,
-                "truncated": report.data.truncated,
-            }
-        )
-        update["data"] = status.data.model_copy(update={"training": counted})
-    return status.model_copy(update=update)
-
-
-def _failed(seen: Observed, verdict: failure.Verdict, pod: ChildPod | None) -> Outcome:
+def _failed(
+    seen: Observed, verdict: failure.Verdict, child: ChildJob | None, pod: ChildPod | None
+) -> Outcome:
     report = failure.read_report(pod)
-    status = _with_report(seen.job.status, report)
-    ended = attempts.end(
-        attempts.note(status, step=report.step if report else None, node=None),
-        seen.now,
-        verdict.reason,
-        verdict.message,
-    )
+    status = with_report(follow(seen, child, pod) if child else seen.job.status, report)
+    status = attempts.note(status, step=report.step if report else None, node=None)
     allowed = (seen.job.spec.retry_policy or RetryPolicy()).max_retries
     used = status.retries or 0
-    if verdict.retry and used < allowed:
-        again = ended.model_copy(update={"retries": used + 1})
-        message = f"{verdict.message}; trying again ({used + 1} of {allowed})"
-        return Outcome(
-            status=again,
-            summary=conditions.working(Phase.PENDING, Reason.RETRYING, message),
-            again=True,
-        )
-    message = verdict.message
-    if verdict.retry and allowed:
-        message = f"{message}; all {allowed} retries are used"
-    return Outcome(status=ended, summary=conditions.failed(verdict.reason, message), finished=True)
+    if not verdict.retry or used >= allowed:
+        tried = f"; all {allowed} retries are used" if verdict.retry and allowed else ""
+        return _over(seen, status, verdict, tried)
+    ended = attempts.end(status, seen.now, verdict.reason, verdict.message)
+    message = f"{verdict.message}; trying again ({used + 1} of {allowed})"
+    return Outcome(
+        status=ended.model_copy(update={"retries": used + 1}),
+        summary=conditions.working(Phase.PENDING, Reason.RETRYING, message),
+        again=True,
+    )
+
+
+def _over(
+    seen: Observed, status: FineTuneJobStatus, verdict: failure.Verdict, tried: str = ""
+) -> Outcome:
+    """The end of the attempt and of the job."""
+    return Outcome(
+        status=attempts.end(status, seen.now, verdict.reason, verdict.message),
+        summary=conditions.failed(verdict.reason, f"{verdict.message}{tried}"),
+        finished=True,
+    )

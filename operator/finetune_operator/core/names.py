@@ -5,6 +5,7 @@ Knows strings and the spec; two jobs of one name, deleted and re-created, share 
 
 import hashlib
 import json
+from collections.abc import Iterable
 from typing import Any
 
 from finetune_api.job import FineTuneJob
@@ -24,8 +25,15 @@ def child_name(job: FineTuneJob, suffix: str) -> str:
 
 
 def prepare_name(job: FineTuneJob, retry: int) -> str:
-    """The name of a prepare Job: the generation it was made for, and which try it is."""
+    """The name of a prepare Job: the generation it was made for, and how many were before it."""
     return child_name(job, f"p{job.metadata.generation}-{retry}")
+
+
+def next_prepare(job: FineTuneJob, taken: Iterable[str]) -> int:
+    """The first `retry` after all those whose names are taken."""
+    stem = prepare_name(job, 0).removesuffix("0")
+    used = [name.removeprefix(stem) for name in taken if name.startswith(stem)]
+    return max((int(number) + 1 for number in used if number.isdecimal()), default=0)
 
 
 def training_name(job: FineTuneJob, attempt: int) -> str:

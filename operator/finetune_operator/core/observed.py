@@ -29,6 +29,8 @@ class ChildJob:
     component: str
     """COMPONENT_PREPARE or COMPONENT_TRAINER."""
     created: datetime
+    started: datetime | None = None
+    """When it was last let go; later than `created` if a queue held it."""
     state: ChildState
     reason: str = ""
     """The reason of its Failed condition."""
@@ -158,6 +160,24 @@ class ReportedProgress:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Found:
+    """What was found out in this very round, by asking; the next round knows nothing of it."""
+
+    events: tuple[ObjectEvent, ...] | None = None
+    """None: not read."""
+    confirmed_absent: bool = False
+    """The API server itself said that the current attempt's Job is not there."""
+    pods_confirmed: bool = False
+    """The pods are as the API server itself listed them."""
+    account_ensured: bool = False
+    """The ServiceAccount of tenant pods was created, or is there."""
+    asked: bool = False
+    """The service was asked to pause or resume: once is enough."""
+    remote: Remote | None = None
+    """The hosted job as the service just told it."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Observed:
     """All that a decision may depend on."""
 
@@ -165,18 +185,13 @@ class Observed:
     now: datetime
     jobs: tuple[ChildJob, ...] = ()
     pods: tuple[ChildPod, ...] = ()
-    events: tuple[ObjectEvent, ...] | None = None
-    """None: not read (yet)."""
     progress: ReportedProgress | None = None
     remote: Remote | None = None
     submission: SubmissionFacts | None = None
-    confirmed_absent: bool = False
-    """The API server itself said that the current attempt's Job is not there."""
-    asked: bool = False
-    """The service was asked to pause or resume in this very round: once is enough."""
     cancel_sent: bool = False
     """The service has accepted the request to cancel, not long ago."""
     exported: bool = False
     """The result's ConfigMap is written."""
-    gone: bool = False
-    """Nothing holds the object any more."""
+    deleting_since: datetime | None = None
+    """When this leadership first saw that the object is being deleted."""
+    found: Found = field(default_factory=Found)

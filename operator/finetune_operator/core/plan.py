@@ -50,6 +50,16 @@ class ConfirmAbsent:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ReadPods:
+    """List the job's pods: a child is over, and its last pod's end was not seen yet."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnsureAccount:
+    """Create the ServiceAccount of tenant pods anew: somebody has deleted it."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class SetTtl:
     """Let the cluster remove a finished child Job after `seconds`."""
 
@@ -126,23 +136,22 @@ class Refresh:
     job_id: str
 
 
+RemoteAction = Submit | Look | CancelRemote | PauseRemote | ResumeRemote | Refresh
+
 Action = (
     WriteStatus
     | CreatePrepare
     | CreateTraining
     | DeleteChild
     | ConfirmAbsent
+    | ReadPods
+    | EnsureAccount
     | SetTtl
     | ReadEvents
     | ExportResult
     | AddFinalizer
     | DropFinalizer
-    | Submit
-    | Look
-    | CancelRemote
-    | PauseRemote
-    | ResumeRemote
-    | Refresh
+    | RemoteAction
 )
 
 
@@ -175,6 +184,8 @@ class Policy:
     deletion_grace: float = 600.0
     """How long a finalizer insists."""
     progress_interval: float = 15.0
-    prepare_retries: int = 3
+    prepare_retries: int = 5
+    retry_delay: float = 10.0
+    """Before the first retry of an attempt or of preparing; doubled with each further one."""
     no_progress_limit: int = 10
     hosted_min_examples: int = 10

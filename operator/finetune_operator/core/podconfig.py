@@ -123,6 +123,7 @@ def training_config(
     held_out = seen.validation.sha256 if seen.validation else None
     return TrainerConfig(
         job=f"{job.metadata.namespace}/{job.metadata.name}",
+        job_uid=job.metadata.uid,
         attempt=attempt,
         model=model_source(job),
         model_display=(spec.model.uri or "").removeprefix(_HF),

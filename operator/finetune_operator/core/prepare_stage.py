@@ -9,15 +9,20 @@ from finetune_api.constants import COMPONENT_PREPARE
 from finetune_api.pods import PrepareReport
 from finetune_api.reasons import ConditionType, ExitCode, Phase, Reason
 from finetune_api.status import AzureOpenAIStatus, DataStatus, FineTuneJobStatus
-from finetune_operator.core import conditions, names
-from finetune_operator.core.conditions import FALSE, TRUE, Fact, Summary
+from finetune_operator.core import attempts, conditions, names
+from finetune_operator.core.conditions import FALSE, TRUE, UNKNOWN, Fact, Summary
 from finetune_operator.core.failure import known_reason
 from finetune_operator.core.observed import ChildJob, ChildPod, ChildState, Observed
 from finetune_operator.core.outcome import Outcome
-from finetune_operator.core.plan import CreatePrepare, DeleteChild, Policy
-from finetune_operator.core.waits import waiting
+from finetune_operator.core.plan import CreatePrepare, DeleteChild, Policy, ReadPods
+from finetune_operator.core.waits import current_pod, waiting
 
 _SHOWN_ROWS = 5
+_ABOUT_THE_DATA = frozenset(
+    {Reason.DATA_INVALID, Reason.DATA_CHANGED, Reason.DATA_UNAVAILABLE, Reason.CONFIG_INVALID}
+)
+"""Reasons that say something of the data; any other leaves open whether it is in order."""
+_READING = conditions.working(Phase.PREPARING, Reason.PREPARING, "Reading and checking the data")
 
 
 def is_prepared(seen: Observed) -> bool:
@@ -47,21 +52,11 @@ def decide(seen: Observed, policy: Policy) -> Outcome:
         return Outcome(action=DeleteChild(name=outdated.name, uid=outdated.uid))
     children = prepare_jobs(seen)
     if not children:
-        return _create(0)
+        return _create(seen)
     newest = children[-1]
     if newest.state is ChildState.ACTIVE:
-        return waiting(
-            seen,
-            policy,
-            newest,
-            Summary(
-                phase=Phase.PREPARING,
-                reason=Reason.PREPARING,
-                message="Reading and checking the data",
-                reconciling=True,
-            ),
-        )
-    return _finished(seen, policy, newest, retries=len(children) - 1)
+        return waiting(seen, policy, newest, _READING)
+    return _finished(seen, policy, newest, retries=len(children))
 
 
 def _outdated(seen: Observed) -> ChildJob | None:
@@ -80,18 +75,10 @@ def _outdated(seen: Observed) -> ChildJob | None:
     )
 
 
-def _create(retry: int) -> Outcome:
-    return Outcome(
-        action=CreatePrepare(retry=retry),
-        summary=conditions.working(
-            Phase.PREPARING, Reason.PREPARING, "Reading and checking the data"
-        ),
-    )
-
-
-def _last_pod(seen: Observed, child: ChildJob) -> ChildPod | None:
-    pods = [pod for pod in seen.pods if pod.job_uid == child.uid]
-    return max(pods, key=lambda pod: pod.created, default=None)
+def _create(seen: Observed) -> Outcome:
+    """A name that is free: one of the same generation may be there for another retry token."""
+    retry = names.next_prepare(seen.job, (child.name for child in seen.jobs))
+    return Outcome(action=CreatePrepare(retry=retry))
 
 
 def read_report(pod: ChildPod | None) -> PrepareReport | None:
@@ -105,22 +92,34 @@ def read_report(pod: ChildPod | None) -> PrepareReport | None:
 
 
 def _finished(seen: Observed, policy: Policy, child: ChildJob, *, retries: int) -> Outcome:
-    pod = _last_pod(seen, child)
+    """`retries` counts from 1: the retry that would follow."""
+    pod = current_pod(seen, child)
+    if (pod is None or pod.exit_code is None) and not seen.found.pods_confirmed:
+        return Outcome(action=ReadPods())
     report = read_report(pod)
     transient = report.transient if report else not _killed(pod)
-    if transient and retries < policy.prepare_retries:
-        return _create(retries + 1)
-    return Outcome(summary=_refused(report, pod), finished=True)
+    if not transient or retries > policy.prepare_retries:
+        return Outcome(summary=_refused(report, pod), finished=True)
+    ended = pod.finished if pod else None
+    wait = attempts.seconds_to_retry(ended, retries, policy.retry_delay, seen.now)
+    if wait <= 0:
+        return _create(seen)
+    said = report.message if report and report.message else "The prepare pod was lost"
+    message = f"{said}; trying again ({retries} of {policy.prepare_retries})"
+    summary = conditions.working(Phase.PREPARING, Reason.RETRYING, message)
+    return Outcome(summary=summary, look_again_after=wait)
 
 
 def _killed(pod: ChildPod | None) -> bool:
-    return pod is not None and pod.exit_code == ExitCode.KILLED
+    return pod is not None and (
+        pod.exit_reason == "OOMKilled" or (pod.exit_code == ExitCode.KILLED and not pod.disrupted)
+    )
 
 
 def accepted_status(seen: Observed) -> FineTuneJobStatus | None:
     """Status with the report of a prepare Job that found everything in order, if there is one."""
     children = prepare_jobs(seen)
-    report = read_report(_last_pod(seen, children[-1])) if children else None
+    report = read_report(current_pod(seen, children[-1])) if children else None
     if report is None or not report.ok or children[-1].state is ChildState.ACTIVE:
         return None
     status = _accept(seen.job.status, report, names.spec_digest(seen.job))
@@ -160,7 +159,8 @@ def _refused(report: PrepareReport | None, pod: ChildPod | None) -> Summary:
     else:
         reason = known_reason(report.reason, Reason.DATA_INVALID)
         message = _with_rows(report)
-    fact = Fact(type=ConditionType.DATA_VALID, status=FALSE, reason=reason, message=message)
+    said = FALSE if report is not None and reason in _ABOUT_THE_DATA else UNKNOWN
+    fact = Fact(type=ConditionType.DATA_VALID, status=said, reason=reason, message=message)
     return conditions.failed(reason, message, fact)
 
 

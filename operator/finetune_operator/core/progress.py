@@ -1,8 +1,10 @@
 """From what a training pod or the service tells to the progress that people read.
 
-Pure. Percentages are ready-made texts, because a printer column cannot format.
+Pure. Percentages are ready-made texts, because a printer column cannot format. What pods and the
+service tell is not trusted: a figure that status could not hold is left out.
 """
 
+import math
 from datetime import UTC, datetime, timedelta
 
 from finetune_api.pods import TrainerStatus
@@ -16,26 +18,44 @@ from finetune_api.status import (
 from finetune_operator.core.conditions import timestamp
 from finetune_operator.core.observed import Remote, ReportedProgress
 
+_LARGEST = 2**53 - 1
+"""As in the schema; whatever a pod or the service says beyond it is no figure."""
+_LONGEST_SECONDS = 365 * 86_400
+_PLAIN = 1e6
+"""From here on a decimal is written with an exponent, so that it stays short."""
+
+
+def count(value: float | None) -> int | None:
+    """A figure that status can hold; None for any other."""
+    if value is None or not math.isfinite(value) or not 0 <= value <= _LARGEST:
+        return None
+    return int(value)
+
 
 def _whole(text: str | None) -> int | None:
     try:
-        return int(float(text)) if text is not None else None
-    except (ValueError, OverflowError):
+        return None if text is None else count(float(text))
+    except ValueError:
         return None
+
+
+def _clock(now: datetime, then: datetime) -> str:
+    same_day = then.astimezone(UTC).date() == now.astimezone(UTC).date()
+    return then.astimezone(UTC).strftime("%H:%M UTC" if same_day else "%Y-%m-%d %H:%M UTC")
 
 
 def _eta(now: datetime, seconds: int | None) -> str | None:
-    if seconds is None:
+    if seconds is None or seconds > _LONGEST_SECONDS:
         return None
-    then = (now + timedelta(seconds=seconds)).astimezone(UTC)
-    same_day = then.date() == now.astimezone(UTC).date()
-    return then.strftime("%H:%M UTC" if same_day else "%Y-%m-%d %H:%M UTC")
+    return _clock(now, now + timedelta(seconds=seconds))
 
 
 def decimal(value: float | None) -> str | None:
-    """A figure as status holds it: four significant decimals, never NaN."""
-    if value is None or value != value:
+    """A figure as status holds it: four decimals, never NaN or infinite."""
+    if value is None or not math.isfinite(value):
         return None
+    if abs(value) >= _PLAIN:
+        return f"{value:.4e}"
     return f"{value:.4f}".rstrip("0").rstrip(".")
 
 
@@ -49,16 +69,19 @@ def from_pod(report: ReportedProgress) -> Progress:
         text=None if percent is None else f"{percent}%",
         step=_whole(metrics.get("step")),
         total_steps=_whole(metrics.get("totalSteps")),
-        epoch=_short(metrics.get("epoch")),
-        loss=_short(metrics.get("loss")),
+        epoch=_figure(metrics.get("epoch")),
+        loss=_figure(metrics.get("loss")),
         tokens_per_second=_whole(metrics.get("tokensPerSecond")),
         eta=_eta(report.received_at, told.estimated_remaining_seconds),
         updated_at=timestamp(report.received_at),
     )
 
 
-def _short(text: str | None) -> str | None:
-    return None if text is None else text[:24]
+def _figure(text: str | None) -> str | None:
+    try:
+        return None if text is None else decimal(float(text))
+    except ValueError:
+        return None
 
 
 def reported_checkpoint(report: ReportedProgress) -> CheckpointStatus | None:
@@ -77,24 +100,27 @@ def total_hosted_steps(data: DataStatus | None, hyperparameters: dict[str, str])
     return -(-data.training.examples // batch) * epochs
 
 
-def from_service(remote: Remote, data: DataStatus | None, now: datetime) -> Progress | None:
-    """The progress that a hosted job's events tell."""
-    step = remote.details.step
+def from_service(remote: Remote, status: FineTuneJobStatus, now: datetime) -> Progress | None:
+    """The progress that a hosted job's events tell; as it was where they tell nothing new."""
+    before, step = status.progress, count(remote.details.step)
     if remote.job is None or step is None:
-        return None
-    total = remote.details.total_steps or total_hosted_steps(data, dict(remote.job.hyperparameters))
+        return before
+    asked = dict(remote.job.hyperparameters)
+    total = count(remote.details.total_steps) or total_hosted_steps(status.data, asked)
     percent = min(99, 100 * step // total) if total else None
     finish = remote.job.estimated_finish
-    seconds = max(0, int((finish - now).total_seconds())) if finish else None
-    return Progress(
+    told = Progress(
         percent=percent,
         text=None if percent is None else f"{percent}%",
         step=step,
         total_steps=total,
         loss=decimal(remote.details.train_loss),
-        eta=_eta(now, seconds),
-        updated_at=timestamp(remote.seen_at),
+        eta=_clock(now, finish) if finish and finish > now else None,
+        updated_at=before.updated_at if before else None,
     )
+    if told == before:
+        return before
+    return told.model_copy(update={"updated_at": timestamp(remote.seen_at)})
 
 
 def completed(status: FineTuneJobStatus, now: datetime) -> Progress:
@@ -115,3 +141,13 @@ def gained_step(kubernetes: KubernetesStatus, progress: Progress | None) -> int:
     """The furthest step that is known to be reached or saved."""
     saved = kubernetes.checkpoint.step if kubernetes.checkpoint else 0
     return max(saved, (progress.step or 0) if progress else 0)
+
+
+def sentence(status: FineTuneJobStatus, otherwise: str) -> str:
+    """`Step 120 of 600, loss 0.83`, as far as it is known."""
+    told = status.progress
+    if told is None or told.step is None:
+        return otherwise
+    total = f" of {told.total_steps}" if told.total_steps else ""
+    loss = f", loss {told.loss}" if told.loss else ""
+    return f"Step {told.step}{total}{loss}"

@@ -3,6 +3,7 @@
 Pure. A merge patch sends null for what is gone and nothing for what is unchanged.
 """
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -98,12 +99,4 @@ def _keep_suspended(status: FineTuneJobStatus, summary: Summary) -> Summary:
         reason=Reason(found.reason),
         message=found.message,
     )
-    return Summary(
-        phase=summary.phase,
-        reason=summary.reason,
-        message=summary.message,
-        ready=summary.ready,
-        reconciling=summary.reconciling,
-        stalled=summary.stalled,
-        extra=(*summary.extra, kept),
-    )
+    return replace(summary, extra=(*summary.extra, kept))

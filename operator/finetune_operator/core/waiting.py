@@ -5,29 +5,37 @@ Pure. The sentences say what to do; what the cluster itself said follows them.
 
 import re
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from finetune_api.reasons import Reason
-from finetune_operator.core.observed import ChildJob, ChildPod, ObjectEvent
+from finetune_operator.core.observed import ChildPod, ObjectEvent
 
 _QUOTE_LIMIT = 400
+_NOT_MOUNTED = ("FailedMount", "FailedAttachVolume")
+_MOUNT_TRIED_EVERY = timedelta(minutes=5)
+"""More than the kubelet's longest pause (2 minutes and 2 seconds) and its Event's delay."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Wait:
-    """An explained wait. `for_user`: somebody has to mend something, or it lasts for ever."""
+    """An explained wait: somebody has to mend something, or it lasts for ever."""
 
     reason: Reason
     message: str
-    for_user: bool
+    repeated: bool = False
+    """Said between two tries of the kubelet: whatever was said of the last try tells more."""
 
 
-def _wait(reason: Reason, advice: str, detail: str, *, for_user: bool = True) -> Wait:
-    return Wait(reason=reason, message=f"{advice} ({detail[:_QUOTE_LIMIT]})", for_user=for_user)
+def _wait(reason: Reason, advice: str, detail: str, *, repeated: bool = False) -> Wait:
+    message = f"{advice} ({detail[:_QUOTE_LIMIT]})" if detail else advice
+    return Wait(reason=reason, message=message, repeated=repeated)
 
 
 _CONTAINER: dict[str, tuple[Reason, str]] = {
     "ErrImagePull": (Reason.IMAGE_PULL_FAILED, "The image cannot be pulled: check its name, and imagePullSecrets"),
     "ImagePullBackOff": (Reason.IMAGE_PULL_FAILED, "The image cannot be pulled: check its name, and imagePullSecrets"),
+    "RegistryUnavailable": (Reason.IMAGE_PULL_FAILED, "The image's registry cannot be reached: check the image's name and the network"),
+    "SignatureValidationFailed": (Reason.IMAGE_PULL_FAILED, "The image's signature is not accepted: use a signed image"),
     "InvalidImageName": (Reason.IMAGE_PULL_FAILED, "The image's name is not valid: correct it"),
     "ErrImageNeverPull": (Reason.IMAGE_PULL_FAILED, "The image is not on the node and may not be pulled: change the pull policy"),
     "CreateContainerConfigError": (Reason.CONTAINER_CONFIG_ERROR, "The container cannot be configured: create what it refers to"),
@@ -37,12 +45,18 @@ _CONTAINER: dict[str, tuple[Reason, str]] = {
 
 _MISSING: list[tuple[re.Pattern[str], Reason, str]] = [
     (re.compile(r'configmap[s]? "([^"]+)" not found'), Reason.CONFIG_MAP_NOT_FOUND, "ConfigMap {} is missing: create it in the job's namespace"),
-    (re.compile(r"configmap references non-existent config key: (\S+)"), Reason.CONFIG_MAP_NOT_FOUND, "The ConfigMap has no key {}: add it, or correct the key in the manifest"),
+    (re.compile(r"references non-existent config key: (\S+)"), Reason.CONFIG_MAP_NOT_FOUND, "The ConfigMap has no key {}: add it, or correct the key in the manifest"),
     (re.compile(r'secret[s]? "([^"]+)" not found'), Reason.SECRET_NOT_FOUND, "Secret {} is missing: create it in the job's namespace"),
     (re.compile(r"references non-existent secret key: (\S+)"), Reason.SECRET_NOT_FOUND, "The Secret has no key {}: add it, or correct the key in the manifest"),
-    (re.compile(r'persistentvolumeclaim "([^"]+)" not found'), Reason.VOLUME_NOT_FOUND, "PersistentVolumeClaim {} is missing: create it in the job's namespace"),
+    (re.compile(r"couldn't find key (\S+) in ConfigMap"), Reason.CONFIG_MAP_NOT_FOUND, "The ConfigMap has no key {}: add it, or correct the key in the manifest"),
+    (re.compile(r"couldn't find key (\S+) in Secret"), Reason.SECRET_NOT_FOUND, "The Secret has no key {}: add it, or correct the key in the manifest"),
+    (re.compile(r'persistentvolumeclaims? "([^"]+)" not found'), Reason.VOLUME_NOT_FOUND, "PersistentVolumeClaim {} is missing: create it in the job's namespace"),
     (re.compile(r'serviceaccount "([^"]+)" not found'), Reason.SERVICE_ACCOUNT_NOT_FOUND, "ServiceAccount {} is missing: create it in the job's namespace"),
 ]  # fmt: skip
+
+
+_TRY = re.compile(r'^Error creating: (pods "[^"]*" is forbidden: )?')
+"""Names a pod that never was, another one with each try."""
 
 
 def _missing(text: str) -> Wait | None:
@@ -54,6 +68,7 @@ def _missing(text: str) -> Wait | None:
 
 def _refused(message: str) -> Wait:
     """A pod that the API server did not admit: no pod exists, the Job's Events say why."""
+    message = _TRY.sub("", message)
     if missing := _missing(message):
         return missing
     if "exceeded quota" in message:
@@ -74,7 +89,7 @@ def _unscheduled(message: str) -> Wait:
         advice = "A PersistentVolumeClaim is not bound: check its StorageClass and size"
         return _wait(Reason.VOLUME_PENDING, advice, message)
     advice = "No node fits: check resources, nodeSelector, tolerations, and the cluster's capacity"
-    return _wait(Reason.UNSCHEDULABLE, advice, message)
+    return _wait(Reason.UNSCHEDULABLE, advice, message.partition(" preemption:")[0])
 
 
 def _newest(events: tuple[ObjectEvent, ...], *reasons: str) -> ObjectEvent | None:
@@ -82,24 +97,33 @@ def _newest(events: tuple[ObjectEvent, ...], *reasons: str) -> ObjectEvent | Non
     return max(matching, key=lambda event: event.at, default=None)
 
 
-def _explain_pod(pod: ChildPod, events: tuple[ObjectEvent, ...]) -> Wait | None:
+def _explain_pod(pod: ChildPod, events: tuple[ObjectEvent, ...], now: datetime) -> Wait | None:
     if pod.waiting_reason in _CONTAINER:
         reason, advice = _CONTAINER[pod.waiting_reason]
-        return _missing(pod.waiting_message) or _wait(reason, advice, pod.waiting_message)
+        again = pod.waiting_reason == "ImagePullBackOff"
+        said = pod.waiting_message
+        return _missing(said) or _wait(reason, advice, said, repeated=again)
     if pod.unschedulable:
         return _unscheduled(pod.unschedulable)
-    if event := _newest(events, "FailedMount", "FailedAttachVolume"):
-        advice = "A volume cannot be mounted: create or correct what it refers to"
-        return _missing(event.message) or _wait(Reason.MOUNT_FAILED, advice, event.message)
-    return None
+    return _unmounted(events, now)
 
 
-def explain(job: ChildJob, pod: ChildPod | None, events: tuple[ObjectEvent, ...]) -> Wait | None:
-    """Why this child is not running; None when nothing is known to be wrong."""
-    if job.suspended:
-        queue = f"queue {job.queue}" if job.queue else "its queue"
-        return Wait(reason=Reason.QUEUED, message=f"Waiting in {queue} for quota", for_user=False)
-    if pod is None:
-        refusal = _newest(events, "FailedCreate")
-        return _refused(refusal.message) if refusal else None
-    return _explain_pod(pod, events) if pod.phase == "Pending" else None
+def _unmounted(events: tuple[ObjectEvent, ...], now: datetime) -> Wait | None:
+    """A mount that fails still: the kubelet would have tried again, or gone on to the image."""
+    mounted = _newest(events, "Pulling", "Pulled", "Created")
+    since = max(now - _MOUNT_TRIED_EVERY, mounted.at) if mounted else now - _MOUNT_TRIED_EVERY
+    failures = [event for event in events if event.reason in _NOT_MOUNTED and event.at > since]
+    for event in failures:  # one says what is missing, another only that time ran out
+        if missing := _missing(event.message):
+            return missing
+    newest = _newest(tuple(failures), *_NOT_MOUNTED)
+    advice = "A volume cannot be mounted: create or correct what it refers to"
+    return _wait(Reason.MOUNT_FAILED, advice, newest.message) if newest else None
+
+
+def explain(pod: ChildPod | None, events: tuple[ObjectEvent, ...], now: datetime) -> Wait | None:
+    """Why a child that nobody holds back is not running; None: nothing is known to be wrong."""
+    if pod is not None:
+        return _explain_pod(pod, events, now) if pod.phase == "Pending" else None
+    refusal = _newest(events, "FailedCreate")
+    return _refused(refusal.message) if refusal else None

@@ -4,22 +4,30 @@ Pure; the explanations themselves are in `waiting`.
 """
 
 from dataclasses import replace
+from datetime import datetime
 
-from finetune_api.reasons import ConditionType, Phase
+from finetune_api.reasons import ConditionType, Phase, Reason
+from finetune_operator.core import conditions
 from finetune_operator.core.conditions import FALSE, Fact, Summary
+from finetune_operator.core.manifests import TRAINER_ACCOUNT
 from finetune_operator.core.observed import ChildJob, ChildPod, Observed
 from finetune_operator.core.outcome import Outcome
-from finetune_operator.core.plan import Policy, ReadEvents
+from finetune_operator.core.plan import EnsureAccount, Policy, ReadEvents
 from finetune_operator.core.waiting import Wait, explain
 
-_EXPLAIN_EVERY = 10.0
-"""Seconds between two looks at a child that does not start."""
+_SHORTEST_LOOK, _LONGEST_LOOK = 5.0, 60.0
+"""Seconds between two looks at a child that does not start: the older the wait, the fewer."""
 
 
 def current_pod(seen: Observed, child: ChildJob) -> ChildPod | None:
     """The newest pod of a child Job, one that is not on its way out if there is one."""
     pods = [pod for pod in seen.pods if pod.job_uid == child.uid]
-    return max(pods, key=lambda pod: (not pod.deleting, pod.created), default=None)
+    return max(pods, key=_newest, default=None)
+
+
+def _newest(pod: ChildPod) -> tuple[bool, datetime, bool, datetime]:
+    """Creation times count in seconds: of two in one second, the one that ended last."""
+    return (not pod.deleting, pod.created, pod.finished is None, pod.finished or pod.created)
 
 
 def waiting(seen: Observed, policy: Policy, child: ChildJob, otherwise: Summary) -> Outcome:
@@ -27,39 +35,54 @@ def waiting(seen: Observed, policy: Policy, child: ChildJob, otherwise: Summary)
     pod = current_pod(seen, child)
     if pod is not None and pod.phase != "Pending":
         return Outcome(summary=otherwise)
-    age = (seen.now - (pod.created if pod else child.created)).total_seconds()
-    if not child.suspended and seen.events is None:
-        if age < policy.explain_after:
-            return Outcome(summary=otherwise, look_again_after=policy.explain_after - age)
+    if child.suspended:
+        return Outcome(summary=_queued(child, otherwise))
+    since = pod.created if pod else child.started or child.created
+    age = (seen.now - since).total_seconds()
+    if age < policy.explain_after:
+        return Outcome(summary=otherwise, look_again_after=policy.explain_after - age)
+    wait = explain(pod, seen.found.events or (), seen.now)
+    if wait is None and seen.found.events is None:
         return Outcome(action=ReadEvents(job_uid=child.uid, pod_uid=pod.uid if pod else None))
-    wait = explain(child, pod, seen.events or ())
-    if wait is None:
-        return Outcome(summary=otherwise, look_again_after=_EXPLAIN_EVERY)
-    return Outcome(
-        summary=_summary(wait, otherwise, stalled=wait.for_user and age >= policy.stalled_after),
-        look_again_after=None if child.suspended else _EXPLAIN_EVERY,
+    look = min(_LONGEST_LOOK, max(_SHORTEST_LOOK, age / 4))
+    if wait is None or _lacks_our_account(wait):
+        lacking = wait is not None and not seen.found.account_ensured
+        return Outcome(
+            action=EnsureAccount() if lacking else None, summary=otherwise, look_again_after=look
+        )
+    stalled = age >= policy.stalled_after
+    return Outcome(summary=_summary(seen, wait, otherwise, stalled=stalled), look_again_after=look)
+
+
+def _lacks_our_account(wait: Wait) -> bool:
+    """Not the user's to mend: the account is the operator's, and went with its namespace."""
+    ours = f'serviceaccount "{TRAINER_ACCOUNT}"' in wait.message
+    return wait.reason is Reason.SERVICE_ACCOUNT_NOT_FOUND and ours
+
+
+def _queued(child: ChildJob, otherwise: Summary) -> Summary:
+    """Held back by a queue; nobody here has to act, and the queue's own change wakes us."""
+    queue = f"queue {child.queue}" if child.queue else "its queue"
+    message = f"Waiting in {queue} for quota"
+    fact = Fact(
+        type=ConditionType.QUOTA_RESERVED, status=FALSE, reason=Reason.QUEUED, message=message
+    )
+    return replace(
+        otherwise,
+        phase=Phase.QUEUED,
+        reason=Reason.QUEUED,
+        message=message,
+        extra=(*otherwise.extra, fact),
     )
 
 
-def _summary(wait: Wait, otherwise: Summary, *, stalled: bool) -> Summary:
-    suspended_by_queue = not wait.for_user
-    extra = otherwise.extra
-    if suspended_by_queue:
-        extra = (
-            *extra,
-            Fact(
-                type=ConditionType.QUOTA_RESERVED,
-                status=FALSE,
-                reason=wait.reason,
-                message=wait.message,
-            ),
-        )
+def _summary(seen: Observed, wait: Wait, otherwise: Summary, *, stalled: bool) -> Summary:
+    told = conditions.get(seen.job.status, ConditionType.READY)
+    known = told is not None and told.reason == wait.reason
     return replace(
         otherwise,
-        phase=Phase.QUEUED if suspended_by_queue else otherwise.phase,
         reason=wait.reason,
-        message=wait.message,
+        message=told.message if told and known and wait.repeated else wait.message,
         reconciling=not stalled,
         stalled=stalled,
-        extra=extra,
     )

@@ -20,17 +20,18 @@ from finetune_operator.adapters.resources import (
     CONFIG_MAPS,
     EVENTS,
     JOBS,
+    PODS,
     PVCS,
     SERVICE_ACCOUNTS,
     Resource,
 )
-from finetune_operator.adapters.store import Key, Store
+from finetune_operator.adapters.store import Key, Store, key_of
 from finetune_operator.backends.kubernetes.facts import Json, is_controlled_by, object_event
 from finetune_operator.core import manifests, names, podconfig
 from finetune_operator.core.errors import Transient
-from finetune_operator.core.kubernetes_stage import output_location
 from finetune_operator.core.manifests import Manifest, Surroundings
 from finetune_operator.core.observed import ObjectEvent
+from finetune_operator.core.pod_story import output_location
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +66,7 @@ class Cluster:
             denied_ranges=list(self._ranges.denied),
         )
         name = names.prepare_name(job, retry)
-        await self._ensure_account(job.metadata.namespace)
+        await self.ensure_account(job.metadata.namespace)
         await self._create_job(job, manifests.prepare_job(job, name, config, self._around()))
 
     async def create_training(self, job: FineTuneJob, attempt: int) -> None:
@@ -80,7 +81,7 @@ class Cluster:
             denied_ranges=list(self._ranges.denied),
         )
         first: list[Awaitable[object]] = [
-            self._ensure_account(job.metadata.namespace),
+            self.ensure_account(job.metadata.namespace),
             self._create(CONFIG_MAPS, job, manifests.config_map(job, name, config, around)),
         ]
         if job.spec.output is None:
@@ -101,16 +102,12 @@ class Cluster:
         except AlreadyExists:
             found = await self._api.get(resource, namespace, name)
         if found is None or not _is_ours(found, job):
-            raise Transient(
-                Reason.NAME_CONFLICT,
-                f"{manifest['kind']} {name} exists and belongs to something else: delete or rename"
-                " one of the two",
-                waits_for_user=True,
-            )
+            raise _conflict(manifest["kind"], name)
         return found
 
-    async def _ensure_account(self, namespace: str) -> None:
-        if namespace in self._accounts:
+    async def ensure_account(self, namespace: str, *, anew: bool = False) -> None:
+        """Creates the ServiceAccount of tenant pods; `anew`: somebody has deleted it since."""
+        if namespace in self._accounts and not anew:
             return
         with contextlib.suppress(AlreadyExists):
             await self._api.create(
@@ -131,14 +128,28 @@ class Cluster:
         if found is None:
             self._store.drop_child(JOBS, key)
             return False
+        if not is_controlled_by(found, job.metadata.uid) or not _is_labelled(found, job):
+            raise _conflict("Job", name)
         self._store.put_child(JOBS, found, wake=False)
         return True
+
+    async def read_pods(self, job: FineTuneJob) -> None:
+        """Takes over the job's pods as the API server lists them."""
+        namespace, uid = job.metadata.namespace, job.metadata.uid
+        listed = await self._api.list_all(PODS, namespace, labels=f"{LABEL_JOB_UID}={uid}")
+        for pod in listed:
+            self._store.put_child(PODS, pod, wake=False)
+        for key in {key_of(pod) for pod in self._store.child_pods(uid)} - set(map(key_of, listed)):
+            self._store.drop_child(PODS, key)
 
     async def set_ttl(self, job: FineTuneJob, name: str, seconds: int) -> None:
         """Lets the cluster remove a finished child Job."""
         body = {"spec": {"ttlSecondsAfterFinished": seconds}}
-        patched = await self._api.merge_patch(JOBS, job.metadata.namespace, name, body)
-        if patched is not None:
+        namespace = job.metadata.namespace
+        patched = await self._api.merge_patch(JOBS, namespace, name, body)
+        if patched is None:
+            self._store.drop_child(JOBS, Key(namespace, name))
+        else:
             self._store.put_child(JOBS, patched, wake=False)
 
     async def read_events(
@@ -159,10 +170,25 @@ class Cluster:
             await self._api.merge_patch(CONFIG_MAPS, job.metadata.namespace, name, {"data": data})
 
 
+def _is_labelled(found: Json, job: FineTuneJob) -> bool:
+    labels = found["metadata"].get("labels", {})
+    return bool(labels.get(LABEL_JOB_UID) == job.metadata.uid)
+
+
 def _is_ours(found: Json, job: FineTuneJob) -> bool:
     """Controlled by this very job; its own claim, which outlives it, carries only the label."""
     if is_controlled_by(found, job.metadata.uid):
         return True
-    labels = found["metadata"].get("labels", {})
-    no_owner = not found["metadata"].get("ownerReferences")
-    return no_owner and labels.get(LABEL_JOB_UID) == job.metadata.uid
+    outlives = found["kind"] == "PersistentVolumeClaim" and not found["metadata"].get(
+        "ownerReferences"
+    )
+    return outlives and _is_labelled(found, job)
+
+
+def _conflict(kind: str, name: str) -> Transient:
+    return Transient(
+        Reason.NAME_CONFLICT,
+        f"{kind} {name} exists but does not belong to this job, or not by its labels and owner any"
+        " more: delete it, or rename one of the two",
+        waits_for_user=True,
+    )

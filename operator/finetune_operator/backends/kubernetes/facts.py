@@ -33,6 +33,7 @@ def child_job(obj: Json) -> ChildJob:
     """A batch/v1 Job of ours."""
     meta, failed = obj["metadata"], _condition(obj, "Failed")
     labels, annotations = meta.get("labels", {}), meta.get("annotations", {})
+    started = obj.get("status", {}).get("startTime")
     state = ChildState.ACTIVE
     if failed is not None:
         state = ChildState.FAILED
@@ -43,6 +44,7 @@ def child_job(obj: Json) -> ChildJob:
         uid=meta["uid"],
         component=labels.get(LABEL_COMPONENT, ""),
         created=parse_time(meta["creationTimestamp"]),
+        started=parse_time(started) if started else None,
         state=state,
         reason=(failed or {}).get("reason", ""),
         message=(failed or {}).get("message", ""),

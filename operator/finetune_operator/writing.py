@@ -1,0 +1,105 @@
+"""Writes to FineTuneJobs: status and finalizer, each only on the object that was read.
+
+An object that changed meanwhile, or is another one of that name by now, is left as it is: the next
+round looks at what it has become. So a patch that a dead leader left on its way cannot undo its
+successor's either. Decides nothing.
+"""
+
+from typing import Protocol
+
+from finetune_api.constants import FINALIZER
+from finetune_api.job import FineTuneJob, ObjectMeta
+from finetune_api.reasons import ConditionType, Reason
+from finetune_api.status import FineTuneJobStatus
+from finetune_operator.adapters.api import Api
+from finetune_operator.adapters.resources import FINETUNEJOBS
+from finetune_operator.adapters.store import Json, Key, Store
+from finetune_operator.core import conditions, statuses
+from finetune_operator.core.errors import Conflict, Terminal, Transient
+
+
+class Reporter(Protocol):
+    """Where Events go; never fails."""
+
+    def emit(self, obj: Json, reason: Reason, message: str, *, warning: bool = False) -> None:
+        """Post an Event about the object."""
+
+
+class JobWriter:
+    """The patches that this operator makes to FineTuneJobs, and the Events that follow them."""
+
+    def __init__(self, api: Api, store: Store, events: Reporter) -> None:
+        self._api, self._store, self._events = api, store, events
+
+    async def status(self, job: FineTuneJob, status: FineTuneJobStatus) -> FineTuneJob:
+        """Patch what changed.
+
+        Raises:
+            Conflict: the object is not the one that was read.
+        """
+        written = await self.status_of(job.metadata, job.status, status)
+        return job if written is None else FineTuneJob.model_validate(written)
+
+    async def status_of(
+        self, meta: ObjectMeta, old: FineTuneJobStatus, new: FineTuneJobStatus
+    ) -> Json | None:
+        """As `status`, for an object whose spec may not be readable; None if nothing changed."""
+        patch = statuses.difference(statuses.as_json(old), statuses.as_json(new))
+        if not patch:
+            return None
+        body = {"status": patch}
+        try:
+            written = await self._patch(meta, body, subresource="status")
+        except Terminal as e:  # a bug of ours must not end the user's job
+            raise Transient(Reason.API_ERROR, f"Status was refused: {e.message}") from None
+        self._announce(old, new, written)
+        return written
+
+    async def finalizer(self, meta: ObjectMeta, *, add: bool) -> FineTuneJob:
+        """Add or drop our finalizer.
+
+        Raises:
+            Conflict: the object is not the one that was read.
+        """
+        others = [name for name in meta.finalizers if name != FINALIZER]
+        body = {"metadata": {"finalizers": [*others, FINALIZER] if add else others}}
+        return FineTuneJob.model_validate(await self._patch(meta, body))
+
+    async def newest(self, meta: ObjectMeta) -> FineTuneJob:
+        """The object as it is now.
+
+        Raises:
+            Conflict: it is gone, or another one of its name.
+        """
+        found = await self._api.get(FINETUNEJOBS, meta.namespace, meta.name)
+        if found is None or found["metadata"]["uid"] != meta.uid:
+            raise self._gone(meta)
+        self._store.put_job(found, wake=False)
+        return FineTuneJob.model_validate(found)
+
+    async def _patch(self, meta: ObjectMeta, body: Json, *, subresource: str = "") -> Json:
+        written = await self._api.merge_patch(
+            FINETUNEJOBS,
+            meta.namespace,
+            meta.name,
+            body,
+            subresource=subresource,
+            version=meta.resource_version,
+        )
+        if written is None:
+            raise self._gone(meta)
+        self._store.put_job(written, wake=False)
+        return written
+
+    def _gone(self, meta: ObjectMeta) -> Conflict:
+        self._store.drop_job(Key(meta.namespace, meta.name), meta.uid)
+        return Conflict(f"FineTuneJob {meta.namespace}/{meta.name} is gone")
+
+    def _announce(self, old: FineTuneJobStatus, new: FineTuneJobStatus, obj: Json) -> None:
+        """An Event for each change of what Ready says."""
+        was = conditions.get(old, ConditionType.READY)
+        ready = conditions.get(new, ConditionType.READY)
+        if ready is None or (was is not None and was.reason == ready.reason):
+            return
+        warning = conditions.is_true(new, ConditionType.STALLED)
+        self._events.emit(obj, Reason(ready.reason), ready.message, warning=warning)
