@@ -74,7 +74,7 @@ class Informer:
                 failures += 1
                 if failures == 1:
                     logger.warning("Watch of %s interrupted: %s", self._resource.plural, e)
-                await asyncio.sleep(min(back_off(failures, first=0.5, jitter=random.random()), 30))
+                await asyncio.sleep(min(back_off(failures, first=0.2, jitter=random.random()), 30))
 
     async def _list(self) -> None:
         seen: set[Key] = set()
