@@ -163,6 +163,18 @@ class DeletionPolicy(ApiModel):
     """In the cluster: whether the job's own PVC, and so the result, goes with it."""
 
 
+def _one_secret(a: str, b: str) -> str:
+    return f"!has({a}.secretRef) || !has({b}.secretRef) || {a}.secretRef.name == {b}.secretRef.name"
+
+
+_ONE_HUB_TOKEN = cel(
+    f"""({_one_secret("self.model", "self.data.training")})
+    && (!has(self.data.validation)
+    || (({_one_secret("self.model", "self.data.validation")})
+    && ({_one_secret("self.data.training", "self.data.validation")})))""",
+    "`secretRef` of `model`, `data.training` and `data.validation` must name the same Secret:"
+    " a pod has one HF_TOKEN",
+)
 HOSTED_ONLY = [
     cel(
         "!has(self.azureOpenAI) || has(self.model.name)",
@@ -225,6 +237,7 @@ class FineTuneJobSpec(ApiModel):
                 "!has(self.kubernetes) || self.?deletionPolicy.job.orValue('Cancel') == 'Cancel'",
                 "`deletionPolicy.job: Keep` is for `azureOpenAI` jobs: pods go with their job",
             ),
+            _ONE_HUB_TOKEN,
             *HOSTED_ONLY,
         )
     )

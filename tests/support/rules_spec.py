@@ -241,6 +241,38 @@ def _hub_only(at: str, hub: str, elsewhere: str, secret: Manifest) -> Iterator[R
         )
 
 
+def _hub_token() -> Iterator[RuleRow]:
+    hub_file = "hf://datasets/org/name/train.jsonl"
+    places = {
+        "model": {"uri": "hf://org/model"},
+        "data.training": {"uri": hub_file},
+        "data.validation": {"uri": hub_file},
+    }
+
+    def secrets(**names: str) -> Manifest:
+        sources = {f"spec.{place}": source for place, source in places.items()}
+        for place, name in names.items():
+            path = f"spec.{place.replace('_', '.')}"
+            sources[path] = {**sources[path], "secretRef": {"name": name}}
+        return changed(PODS, sources)
+
+    yield from creates(
+        "spec",
+        "`secretRef` of `model`, `data.training` and `data.validation` must name the same Secret:"
+        " a pod has one HF_TOKEN",
+        allowed={
+            "one Secret for all": secrets(model="a", data_training="a", data_validation="a"),
+            "a Secret for the model alone": secrets(model="a"),
+            "a Secret for the validation data alone": secrets(data_validation="a"),
+        },
+        refused={
+            "another Secret for the data": secrets(model="a", data_training="b"),
+            "another Secret for the validation": secrets(model="a", data_validation="b"),
+            "one for each data set": secrets(data_training="a", data_validation="b"),
+        },
+    )
+
+
 def _auth() -> Iterator[RuleRow]:
     at = "spec.azureOpenAI.auth"
     key = {"name": "azure", "key": "api-key"}
@@ -267,5 +299,6 @@ def rows() -> list[RuleRow]:
         *_hyperparameters(),
         *_parameter_efficient(),
         *_sources(),
+        *_hub_token(),
         *_auth(),
     ]

@@ -4,24 +4,29 @@ Pure: knows manifests and the contract, calls nothing. Pods pass the `restricted
 Standard, carry no API token of the cluster, and mount Secrets instead of showing them.
 """
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 from finetune_api import constants as c
 from finetune_api.job import FineTuneJob
 from finetune_api.pods import PrepareConfig, TrainerConfig
 from finetune_api.reasons import ExitCode
-from finetune_api.sources import DataSource
 from finetune_operator.core import names
-
-Manifest = dict[str, Any]
+from finetune_operator.core.mounts import (
+    Manifest,
+    Mounts,
+    annotated,
+    base,
+    variable,
+    with_data,
+    with_hub,
+    with_model,
+)
 
 TRAINER_ACCOUNT = "finetune-trainer"
 SPEC_DIGEST_ANNOTATION = f"{c.GROUP}/spec-digest"
 _USER = 10001
 _GRACE_SECONDS = 120
 """Time for a step to end and a checkpoint to be written."""
-_TOKEN_SECONDS = 3600
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,131 +86,12 @@ def config_map(
     }
 
 
-@dataclass(frozen=True, kw_only=True)
-class Mounts:
-    """Volumes and where they are mounted; grown by `with_`."""
-
-    volumes: tuple[Manifest, ...] = ()
-    mounts: tuple[Manifest, ...] = ()
-    env: tuple[Manifest, ...] = field(default=())
-
-    def with_volume(
-        self, name: str, source: Manifest, path: str, *, read_only: bool = True
-    ) -> "Mounts":
-        """With one more volume."""
-        mount: Manifest = {"name": name, "mountPath": path}
-        if read_only:
-            mount["readOnly"] = True
-        return Mounts(
-            volumes=(*self.volumes, {"name": name, **source}),
-            mounts=(*self.mounts, mount),
-            env=self.env,
-        )
-
-    def with_claim(self, claim: str, path: str, *, read_only: bool = True) -> "Mounts":
-        """With a PVC; one that is already mounted read-only elsewhere is a second volume."""
-        name = f"claim-{len(self.volumes)}"
-        source: Manifest = {"persistentVolumeClaim": {"claimName": claim}}
-        if read_only:
-            source["persistentVolumeClaim"]["readOnly"] = True
-        return self.with_volume(name, source, path, read_only=read_only)
-
-    def with_env(self, *variables: Manifest) -> "Mounts":
-        """With more environment variables."""
-        return Mounts(volumes=self.volumes, mounts=self.mounts, env=(*self.env, *variables))
-
-
-def _variable(name: str, value: str) -> Manifest:
-    return {"name": name, "value": value}
-
-
-def _projected_token(audience: str, path: str) -> Manifest:
-    return {
-        "serviceAccountToken": {
-            "audience": audience,
-            "expirationSeconds": _TOKEN_SECONDS,
-            "path": path.rsplit("/", 1)[-1],
-        }
-    }
-
-
-def _base(config: Manifest, audiences: dict[str, str]) -> Mounts:
-    """Config, scratch space and the projected tokens {path: audience}."""
-    tokens = [_projected_token(audience, path) for path, audience in audiences.items()]
-    mounts = (
-        Mounts()
-        .with_volume("config", config, c.CONFIG_DIR)
-        .with_volume("scratch", {"emptyDir": {}}, c.SCRATCH_DIR, read_only=False)
-    )
-    if not tokens:
-        return mounts
-    return mounts.with_volume("tokens", {"projected": {"sources": tokens}}, c.TOKEN_DIR)
-
-
-def _annotated(files: dict[str, str]) -> tuple[dict[str, str], Manifest]:
-    """Annotations that hold small files, and the volume that shows them: no ConfigMap needed."""
-    annotations = {f"{c.GROUP}/{name}": content for name, content in files.items()}
-    items = [
-        {"path": name, "fieldRef": {"fieldPath": f"metadata.annotations['{c.GROUP}/{name}']"}}
-        for name in files
-    ]
-    return annotations, {"downwardAPI": {"items": items}}
-
-
-def _hub_token(secret: str) -> Manifest:
-    reference = {"secretKeyRef": {"name": secret, "key": "HF_TOKEN"}}
-    return {"name": "HF_TOKEN", "valueFrom": reference}
-
-
-def data_path(role: str, source: DataSource) -> str | None:
-    """Where a pod finds a data file that is mounted; None for a file that it fetches."""
-    if source.config_map:
-        return f"{c.DATA_DIR}/{role}/{source.config_map.key}"
-    uri = source.uri or ""
-    if uri.startswith("pvc://"):
-        return f"{c.DATA_DIR}/{role}/{uri.removeprefix('pvc://').split('/', 1)[1]}"
-    return None
-
-
-def _with_data(mounts: Mounts, job: FineTuneJob) -> Mounts:
-    for role, source in (
-        ("training", job.spec.data.training),
-        ("validation", job.spec.data.validation),
-    ):
-        if source is None:
-            continue
-        path = f"{c.DATA_DIR}/{role}"
-        if source.config_map:
-            key = source.config_map.key
-            picked = {"name": source.config_map.name, "items": [{"key": key, "path": key}]}
-            mounts = mounts.with_volume(f"data-{role}", {"configMap": picked}, path)
-        elif source.uri and source.uri.startswith("pvc://"):
-            mounts = mounts.with_claim(source.uri.removeprefix("pvc://").split("/")[0], path)
-    return mounts
-
-
-def _with_model(mounts: Mounts, job: FineTuneJob) -> Mounts:
-    uri = job.spec.model.uri or ""
-    if uri.startswith("pvc://"):
-        return mounts.with_claim(uri.removeprefix("pvc://").split("/")[0], c.MODEL_DIR)
-    return mounts
-
-
-def _with_hub(mounts: Mounts, job: FineTuneJob, around: Surroundings) -> Mounts:
-    """The hub's address and the token; one pod has one HF_TOKEN, the model's own first."""
-    sources = [job.spec.model, job.spec.data.training, job.spec.data.validation]
-    secrets = [source.secret_ref.name for source in sources if source and source.secret_ref]
-    if around.hf_endpoint:
-        mounts = mounts.with_env(_variable("HF_ENDPOINT", around.hf_endpoint))
-    return mounts.with_env(_hub_token(secrets[0])) if secrets else mounts
-
-
 def _container(name: str, image: str, around: Surroundings, mounts: Mounts) -> Manifest:
     return {
         "name": name,
         "image": image,
         "imagePullPolicy": around.image_pull_policy,
-        "env": [_variable("HOME", c.SCRATCH_DIR), *mounts.env],
+        "env": [variable("HOME", c.SCRATCH_DIR), *mounts.env],
         "volumeMounts": list(mounts.mounts),
         "terminationMessagePath": c.TERMINATION_LOG,
         "terminationMessagePolicy": "File",
@@ -282,14 +168,14 @@ def prepare_job(
     files = {"config.json": config.model_dump_json(exclude_none=True)}
     if hosted and around.azure_ca:
         files["azure-ca.crt"] = around.azure_ca
-    annotations, volume = _annotated(files)
-    mounts = _with_hub(_with_data(_base(volume, audiences), job), job, around)
+    annotations, volume = annotated(files)
+    mounts = with_hub(with_data(base(volume, audiences), job), job, around.hf_endpoint)
     if hosted and hosted.auth.api_key_secret_ref:
         reference = hosted.auth.api_key_secret_ref
         picked = {"secretName": reference.name, "items": [{"key": reference.key, "path": "key"}]}
         mounts = mounts.with_volume("api-key", {"secret": picked}, c.API_KEY_FILE.rsplit("/", 1)[0])
     if config.tokenizer is not None:
-        mounts = _with_model(mounts, job)
+        mounts = with_model(mounts, job)
     container = _container("prepare", around.prepare_image, around, mounts)
     container["command"] = ["python", "-m", "finetune_operator.prepare"]
     container["resources"] = {
@@ -314,18 +200,14 @@ def training_job(job: FineTuneJob, name: str, claim: str, around: Surroundings) 
     template = asked.pod_template
     audiences = {c.PROGRESS_TOKEN_FILE: c.PROGRESS_AUDIENCE}
     config = {"configMap": {"name": name}}
-    mounts = _with_model(_with_data(_base(config, audiences), job), job)
-    mounts = _with_hub(mounts, job, around).with_claim(claim, c.OUTPUT_DIR, read_only=False)
+    mounts = with_model(with_data(base(config, audiences), job), job)
+    mounts = with_hub(mounts, job, around.hf_endpoint)
+    mounts = mounts.with_claim(claim, c.OUTPUT_DIR, read_only=False)
     mounts = mounts.with_volume(
         "shared-memory", {"emptyDir": {"medium": "Memory"}}, "/dev/shm", read_only=False
-    )
-    mounts = mounts.with_env(
-        _variable("KUBEFLOW_TRAINER_SERVER_URL", progress_url(job, around)),
-        _variable("KUBEFLOW_TRAINER_SERVER_CA_CERT", c.PROGRESS_CA_FILE),
-        _variable("KUBEFLOW_TRAINER_SERVER_TOKEN", c.PROGRESS_TOKEN_FILE),
-    )
+    ).with_env(*_reporting(job, around))
     if template and template.env:
-        mounts = mounts.with_env(*(_variable(env.name, env.value) for env in template.env))
+        mounts = mounts.with_env(*(variable(env.name, env.value) for env in template.env))
     container = _container("trainer", asked.image or around.trainer_image, around, mounts)
     if asked.resources:
         container["resources"] = asked.resources.model_dump(mode="json", exclude_none=True)
@@ -337,6 +219,17 @@ def training_job(job: FineTuneJob, name: str, claim: str, around: Surroundings) 
         manifest["metadata"]["labels"][c.LABEL_KUEUE_QUEUE] = asked.queue_name
         manifest["spec"]["suspend"] = True
     return manifest
+
+
+def _reporting(job: FineTuneJob, around: Surroundings) -> list[Manifest]:
+    """What makes a trainer report, if there is somebody to report to."""
+    if not around.progress_url:
+        return []
+    return [
+        variable("KUBEFLOW_TRAINER_SERVER_URL", progress_url(job, around)),
+        variable("KUBEFLOW_TRAINER_SERVER_CA_CERT", c.PROGRESS_CA_FILE),
+        variable("KUBEFLOW_TRAINER_SERVER_TOKEN", c.PROGRESS_TOKEN_FILE),
+    ]
 
 
 _TEMPLATE_FIELDS = (

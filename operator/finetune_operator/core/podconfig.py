@@ -18,7 +18,7 @@ from finetune_api.pods import (
 from finetune_api.sources import DataSource
 from finetune_api.spec import Checkpoints, Hyperparameters, Packing, ParameterEfficient
 from finetune_api.status import DataStatus
-from finetune_operator.core.manifests import data_path
+from finetune_operator.core.mounts import data_path
 
 _HF = "hf://"
 _HF_DATASETS = "hf://datasets/"

@@ -29,7 +29,8 @@ from finetune_operator.adapters.store import Key, Store, key_of
 from finetune_operator.backends.kubernetes.facts import Json, is_controlled_by, object_event
 from finetune_operator.core import manifests, names, podconfig
 from finetune_operator.core.errors import Transient
-from finetune_operator.core.manifests import Manifest, Surroundings
+from finetune_operator.core.manifests import Surroundings
+from finetune_operator.core.mounts import Manifest
 from finetune_operator.core.observed import ObjectEvent
 from finetune_operator.core.pod_story import output_location
 
