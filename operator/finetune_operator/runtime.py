@@ -24,7 +24,7 @@ from finetune_operator.leader import Leader, cancel, stop_on_signals
 from finetune_operator.services import Build, Services
 from finetune_operator.settings import Settings
 
-_OTHER_CONNECTIONS = 8
+_OTHER_CONNECTIONS = 16
 """Beside one for each worker: watches, Lease, Events, TokenReviews."""
 
 

@@ -94,14 +94,17 @@ class Leadership:
         reachable = True
         while True:
             try:
-                if await self._try_to_acquire():
-                    logger.info("Became the leader identity=%s", self.identity)
-                    return
+                async with asyncio.timeout(self._times.renew_deadline):
+                    if await self._try_to_acquire():
+                        logger.info("Became the leader identity=%s", self.identity)
+                        return
                 reachable = True
-            except (OperatorError, AlreadyExists) as e:
-                if reachable and not isinstance(e, Conflict | AlreadyExists):
+            except (Conflict, AlreadyExists):
+                logger.debug("Another replica was faster")
+            except (OperatorError, TimeoutError) as e:
+                if reachable:
                     reachable = False
-                    logger.warning("Waiting for the API server to become the leader: %s", e)
+                    logger.warning("Waiting for the API server: %s", e or "it does not answer")
             await self._sleep(self._times.retry)
 
     async def _try_to_acquire(self) -> bool:

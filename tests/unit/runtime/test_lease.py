@@ -1,3 +1,5 @@
+import asyncio
+import time as real_time
 from typing import Any
 
 import pytest
@@ -19,15 +21,16 @@ class FakeLeases:
     def __init__(self) -> None:
         self.lease: Json | None = None
         self.down = False
+        self.hangs = False
         self.loses_answers = False
         self.requests = 0
 
     async def get(self, resource: Resource, namespace: str, name: str) -> Json | None:
-        self._asked()
+        await self._asked()
         return self.lease
 
     async def create(self, resource: Resource, namespace: str, body: Json) -> Json:
-        self._asked()
+        await self._asked()
         if self.lease is not None:
             raise AlreadyExists("exists")
         self._store(body["spec"], version=1)
@@ -36,7 +39,7 @@ class FakeLeases:
     async def merge_patch(
         self, resource: Resource, namespace: str, name: str, body: Json, *, version: str
     ) -> Json | None:
-        self._asked()
+        await self._asked()
         if self.lease is None:
             return None
         if self.lease["metadata"]["resourceVersion"] != version:
@@ -55,8 +58,10 @@ class FakeLeases:
         holder: str = self.lease["spec"]["holderIdentity"]
         return holder
 
-    def _asked(self) -> None:
+    async def _asked(self) -> None:
         self.requests += 1
+        if self.hangs:
+            await asyncio.sleep(3600)
         if self.down:
             raise Transient(Reason.API_ERROR, "no API server")
 
@@ -206,6 +211,33 @@ async def test_without_an_api_server_the_leader_gives_up_before_the_lease_ends()
 
     assert 7 <= time.now - 1000 < 10
     assert leader.time_left() > 0, "it stopped while nobody else could lead"
+
+
+async def test_an_api_server_that_hangs_is_no_different_from_none() -> None:
+    api = FakeLeases()
+    times = LeaseTimes(duration=2.0, renew_deadline=0.3, retry=0.02)
+    leader = Leadership(api, namespace="ops", name="lease", identity="one", times=times)
+    await leader.acquire()
+    api.hangs, began = True, real_time.monotonic()
+
+    with pytest.raises(LeadershipLost):
+        await leader.hold()
+
+    assert 0.25 < real_time.monotonic() - began < 2.0
+
+
+async def test_a_standby_whose_request_hangs_asks_again() -> None:
+    api = FakeLeases()
+    times = LeaseTimes(duration=0.1, renew_deadline=0.05, retry=0.01)
+    standby = Leadership(api, namespace="ops", name="lease", identity="two", times=times)
+    api.hangs = True
+    waiting = asyncio.create_task(standby.acquire())
+    await asyncio.sleep(0.02)
+    api.hangs = False
+
+    await asyncio.wait_for(waiting, 2)
+
+    assert api.holder == "two"
 
 
 async def test_a_leader_that_was_frozen_finds_nothing_left() -> None:
