@@ -1,7 +1,9 @@
 """A pod from the trainer image that asks the base model and the result the same question."""
 
 import json
+import time
 
+from cluster.settings import ClusterError
 from deploy.install import HUB
 from deploy.tools import kubectl
 
@@ -12,9 +14,11 @@ _QUESTION = (
     " does she pick in all?\nSolution:"
 )
 _POD = "ask"
+_DEADLINE_S = 300.0
 _SCRIPT = (
-    f"hf download --quiet {_BASE} --local-dir /tmp/base >/dev/null &&"
-    ' exec python -m finetune_trainer.ask --result "$RESULT" --model /tmp/base'
+    "python -c 'from huggingface_hub import snapshot_download as fetch;"
+    f' fetch("{_BASE}", local_dir="/tmp/base")\' 2>/tmp/download || {{ cat /tmp/download; exit 1; }}\n'
+    'exec python -m finetune_trainer.ask --result "$RESULT" --model /tmp/base'
     ' --system "$SYSTEM" --prompt "$QUESTION" --max-tokens 96'
 )
 
@@ -31,13 +35,25 @@ def ask(namespace: str, image: str, claim: str, result: str) -> str:
     kubectl("-n", namespace, "delete", "pod", _POD, "--ignore-not-found", "--wait")
     manifest = json.dumps(_pod(image, claim, result))
     kubectl("-n", namespace, "apply", "-f", "-", given=manifest)
-    kubectl(
-        "-n", namespace, "wait", "--timeout=300s", "pod", _POD,
-        "--for=jsonpath={.status.phase}=Succeeded",
-    )  # fmt: skip
+    _wait(namespace)
     answers = kubectl("-n", namespace, "logs", _POD)
     kubectl("-n", namespace, "delete", "pod", _POD, "--wait=false")
     return answers
+
+
+def _wait(namespace: str) -> None:
+    """Until the pod has ended.
+
+    Raises:
+        ClusterError: it failed, or took too long; with what it said.
+    """
+    deadline = time.monotonic() + _DEADLINE_S
+    phase = ""
+    while phase != "Succeeded":
+        if phase == "Failed" or time.monotonic() > deadline:
+            raise ClusterError(kubectl("-n", namespace, "logs", _POD, "--tail=5"))
+        time.sleep(1)
+        phase = kubectl("-n", namespace, "get", "pod", _POD, "-o", "jsonpath={.status.phase}")
 
 
 def _pod(image: str, claim: str, result: str) -> dict[str, object]:
