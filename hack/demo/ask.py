@@ -17,7 +17,8 @@ _POD = "ask"
 _DEADLINE_S = 300.0
 _SCRIPT = (
     "python -c 'from huggingface_hub import snapshot_download as fetch;"
-    f' fetch("{_BASE}", local_dir="/tmp/base")\' 2>/tmp/download || {{ cat /tmp/download; exit 1; }}\n'
+    f' fetch("{_BASE}", local_dir="/tmp/base")\' 2>/tmp/download'
+    " || { cat /tmp/download; exit 1; }\n"
     'exec python -m finetune_trainer.ask --result "$RESULT" --model /tmp/base'
     ' --system "$SYSTEM" --prompt "$QUESTION" --max-tokens 96'
 )
