@@ -133,7 +133,10 @@ def _operator(images: dict[str, str], ca: Path) -> None:
         "hf": {"endpoint": HUB},
         "fetch": {"deniedRanges": ["10.96.0.0/16", "10.244.0.0/16"]},
         "tenants": [{"namespace": DEMO, "secretNames": [SECRET]}],
-        "settings": {"azurePollSeconds": 3},
+        # Scaled, so that nobody waits minutes to see what follows from waiting.
+        "settings": {"azurePollSeconds": 3, "stalledAfterSeconds": 30, "deletionGraceSeconds": 30},
+        # Tests drive a training pod away by a taint, and nothing else with it.
+        "tolerations": [{"key": "finetune.dev/e2e", "operator": "Exists"}],
     }
     _install("finetune", REPOSITORY / "helm" / "finetune-operator", SYSTEM, values)
 
