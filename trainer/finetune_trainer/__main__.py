@@ -12,20 +12,10 @@ from typing import NoReturn
 
 from finetune_api.constants import CONFIG_FILE
 from finetune_api.pods import TrainerReport
-from finetune_trainer.progress import STOCK_CALLBACK_OFF
+from finetune_trainer import environment
 from finetune_trainer.stop import Stop
 from finetune_trainer.story import Story, as_json, write_json
 from finetune_trainer.supervisor import REPORT_FILE_VARIABLE
-
-QUIET = {
-    STOCK_CALLBACK_OFF: "TRUE",
-    "HF_HUB_DISABLE_TELEMETRY": "1",
-    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-    "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
-    "TQDM_DISABLE": "1",
-    "PYTHONWARNINGS": "ignore",
-}
-"""Libraries send no pings and draw no bars."""
 
 
 def main(arguments: list[str]) -> NoReturn:
@@ -33,7 +23,7 @@ def main(arguments: list[str]) -> NoReturn:
     story = Story()
     stop = Stop(lambda: leave(story.preempted()))
     stop.install()
-    os.environ.update(QUIET)
+    environment.prepare()
     from finetune_trainer import process
 
     leave(process.run(Path(arguments[0] if arguments else CONFIG_FILE), story, stop))

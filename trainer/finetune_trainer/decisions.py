@@ -181,7 +181,9 @@ def _learning_rate(config: TrainerConfig, ledger: _Ledger) -> float:
     default, multiplier = LEARNING_RATE[config.peft], config.learning_rate_multiplier
     reason = f"default for supervised {kind}"
     if multiplier is not None:
-        return ledger.note("learningRate", default * multiplier, f"{multiplier:g} times {reason}")
+        # As many digits as `resolved` shows, so that a resumed run computes with the same number.
+        rate = float(f"{default * multiplier:.10g}")
+        return ledger.note("learningRate", rate, f"{multiplier:g} times {reason}")
     return ledger.given_or("learningRate", config.learning_rate, default, reason)
 
 

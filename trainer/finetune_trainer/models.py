@@ -93,3 +93,12 @@ def saved_dtype(folder: Path) -> Any:
     from transformers import AutoConfig
 
     return AutoConfig.from_pretrained(folder).dtype
+
+
+def load_result(result: Path, base: Path, *, bf16: bool, attention: str) -> Any:
+    """What training left: the adapter over its base, or the whole model."""
+    from peft import PeftModel
+
+    if not (result / "adapter_config.json").exists():
+        return load(result, bf16=bf16, attention=attention)
+    return PeftModel.from_pretrained(load(base, bf16=bf16, attention=attention), result)

@@ -64,14 +64,14 @@ def last_words(status: int, report: Words | None, *, stop_requested: bool) -> Wo
         return report
     if status == -signal.SIGKILL:
         return _words(ExitCode.KILLED, Reason.OUT_OF_MEMORY, _memory_sentence(), report)
-    if status == -signal.SIGTERM and stop_requested:
+    if stop_requested and status in (-signal.SIGTERM, ExitCode.PREEMPTED):
         return _words(ExitCode.PREEMPTED, Reason.PREEMPTED, "Stopped on request.", report)
     if status < 0:
         name = signal.Signals(-status).name
         message = f"The training process died of {name}; its log says more."
         return _words(128 - status, Reason.TRAINING_FAILED, message, report)
     message = f"The training process ended with code {status} and no report; its log says more."
-    return _words(status or ExitCode.INTERNAL, Reason.TRAINING_FAILED, message, report)
+    return _words(ExitCode.INTERNAL, Reason.TRAINING_FAILED, message, report)
 
 
 def _words(code: int, reason: Reason, message: str, report: Words | None) -> Words:
@@ -112,17 +112,20 @@ def read_report(path: Path) -> Words | None:
 
 def main(arguments: list[str]) -> int:
     """Run the trainer and return the exit code of the container."""
+    config = arguments[0] if arguments else CONFIG_FILE
+    return supervise([sys.executable, "-m", "finetune_trainer", config])
+
+
+def supervise(command: list[str]) -> int:
+    """Run a command to its end, leave its last words and return its exit code."""
     supervisor = Supervisor()
     supervisor.install()
-    config = arguments[0] if arguments else CONFIG_FILE
     report_file = Path(os.environ.get("TMPDIR", "/tmp")) / f"finetune-report-{os.getpid()}.json"
     report_file.unlink(missing_ok=True)
-    status = supervisor.run(
-        [sys.executable, "-m", "finetune_trainer", config],
-        {**os.environ, REPORT_FILE_VARIABLE: str(report_file)},
-    )
-    words = last_words(status, read_report(report_file), stop_requested=supervisor.stop_requested)
+    status = supervisor.run(command, {**os.environ, REPORT_FILE_VARIABLE: str(report_file)})
+    report = read_report(report_file)
     report_file.unlink(missing_ok=True)
+    words = last_words(status, report, stop_requested=supervisor.stop_requested)
     leave(words)
     return int(words["code"])
 
