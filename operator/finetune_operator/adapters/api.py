@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import aiohttp
 
 from finetune_api.reasons import Reason
+from finetune_operator.adapters.answers import answer_of, lines, retry_after
 from finetune_operator.adapters.connection import Connection
 from finetune_operator.adapters.metrics import Metrics
 from finetune_operator.adapters.refusals import Expired, Json, Request, refusal
@@ -18,7 +19,6 @@ from finetune_operator.adapters.resources import TOKEN_REVIEWS, Resource
 from finetune_operator.core.errors import Conflict, Transient
 
 _CHUNK = 500
-_LINE_BUFFER = 1 << 20
 _MERGE = "application/merge-patch+json"
 _JSON_PATCH = "application/json-patch+json"
 
@@ -231,9 +231,9 @@ class Api:
                     raise Expired
                 if response.status >= 400:
                     raise refusal(
-                        asked, response.status, await _answer(response), _retry_after(response)
+                        asked, response.status, await answer_of(response), retry_after(response)
                     )
-                async for line in _lines(response.content):
+                async for line in lines(response.content):
                     event = json.loads(line)
                     if event["type"] == "ERROR" and event["object"].get("code") == 410:
                         raise Expired
@@ -264,7 +264,7 @@ class Api:
                 headers={"Content-Type": content_type} if data is not None else None,
                 timeout=self._client_timeout,
             ) as response:
-                answer = await _answer(response)
+                answer = await answer_of(response)
         except (aiohttp.ClientError, TimeoutError, OSError) as e:
             raise self._unreachable(asked, e) from e
         self._count(asked, str(response.status))
@@ -272,7 +272,7 @@ class Api:
         if response.status == 404:
             return None
         if response.status >= 400:
-            raise refusal(asked, response.status, answer, _retry_after(response))
+            raise refusal(asked, response.status, answer, retry_after(response))
         return answer
 
     def _count(self, asked: Request, code: str) -> None:
@@ -291,28 +291,3 @@ class Api:
         return Transient(
             Reason.API_ERROR, f"The API server {what} ({asked}); trying again", retry_after=1
         )
-
-
-async def _answer(response: aiohttp.ClientResponse) -> Json:
-    """The body as an object; a proxy's HTML becomes an empty one."""
-    raw = await response.read()
-    try:
-        answer = json.loads(raw)
-    except ValueError:
-        return {}
-    return answer if isinstance(answer, dict) else {}
-
-
-async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
-    """Lines of any length: aiohttp's own iteration stops at 128 kB."""
-    rest = b""
-    async for chunk in content.iter_chunked(_LINE_BUFFER):
-        *lines, rest = (rest + chunk).split(b"\n")
-        for line in lines:
-            if line:
-                yield line
-
-
-def _retry_after(response: aiohttp.ClientResponse) -> float:
-    value = response.headers.get("Retry-After", "")
-    return float(value) if value.isdecimal() else 1.0
