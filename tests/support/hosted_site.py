@@ -16,11 +16,12 @@ import yaml
 
 from finetune_api.constants import RETRY_ANNOTATION
 from support.builders_api import Manifest, hosted_job
-from support.emulator import API_KEY, Emulator
+from support.emulator import API_KEY, Emulator, WorkloadIdentity
 from support.kube import CONFIG_MAPS, JOBS, SECRETS, Answered, Json, Kube, wait_for
 from support.operator_process import OperatorProcess
 
-ROWS = Path(__file__).parents[2] / "examples" / "data" / "gsm8k-sft" / "train.jsonl"
+EXAMPLES = Path(__file__).parents[2] / "examples"
+ROWS = EXAMPLES / "data" / "gsm8k-sft" / "train.jsonl"
 FEW = 48
 PACE = (
     "--queue-seconds=30",
@@ -210,10 +211,16 @@ class Site:
 
     def create_again(self, job: Json) -> None:
         """A second job like this one, posted by somebody else."""
-        body = {key: job[key] for key in ("model", "training_file", "suffix")}
+        self._post("", {key: job[key] for key in ("model", "training_file", "suffix")})
+
+    def cancel_behind_our_back(self, job: Json) -> None:
+        """Somebody else cancels a job at the service."""
+        self._post(f"/{job['id']}/cancel", {})
+
+    def _post(self, path: str, body: Json) -> None:
         answer = self._http.request(
             "POST",
-            f"{self.emulator.base_url}fine_tuning/jobs",
+            f"{self.emulator.base_url}fine_tuning/jobs{path}",
             body=json.dumps(body),
             headers={"api-key": API_KEY, "Content-Type": "application/json"},
         )
@@ -239,15 +246,31 @@ class Sites:
         self._numbers = itertools.count(1)
 
     @contextmanager
-    def new(self) -> Iterator[Site]:
-        """One more; its account and its operators are gone afterwards."""
+    def new(self, *, issuer: bool = False) -> Iterator[Site]:
+        """One more; its account and its operators are gone afterwards.
+
+        With `issuer` the account trusts the cluster's ServiceAccounts, by the keys it publishes.
+        """
         name = f"hosted-{next(self._numbers)}"
         folder = self._folder / name
+        identity = self._issuer(folder) if issuer else None
         with (
-            Emulator(folder, speed=SPEED, options=PACE) as emulator,
+            Emulator(folder, speed=SPEED, identity=identity, options=PACE) as emulator,
             closing(Site(self._kube, folder, name, emulator)) as site,
         ):
             yield site
+
+    def _issuer(self, folder: Path) -> WorkloadIdentity:
+        plane = self._kube.plane
+        folder.mkdir(parents=True)
+        token = folder / "token"
+        token.write_text(self._kube.kubectl("create", "token", "default").strip())
+        return WorkloadIdentity(
+            issuer=plane.server,
+            jwks_url=f"{plane.server}/openid/v1/jwks",
+            ca_file=plane.authority.certificate,
+            token_file=token,
+        )
 
 
 def condition(status: Json, kind: str) -> Json:

@@ -18,7 +18,7 @@ CONTROLLERS = (
     "namespace-controller",
     "serviceaccount-controller",
 )
-_AT_ONCE = 4
+_AT_ONCE = 6
 """Scenarios side by side: most of their time is waiting for leases and lags."""
 
 

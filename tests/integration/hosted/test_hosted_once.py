@@ -166,7 +166,7 @@ def a_leader_told_to_stop_finishes_its_submission(site: Site) -> None:
     with site.operator("operator-standby") as standby:
         wait_for(lambda: standby.read("readyz") == "standby\n", "it stands by", within=30)
         site.submit("orca")
-        wait_for(lambda: site.remote("orca"), "the job is created", within=30)
+        wait_for(lambda: bool(site.remote("orca")), "the job is created", within=30)
         assert leader.stop() == 0
         standby.wait_until_leading()
         _succeeded_once(site)
