@@ -215,8 +215,8 @@ class Reconciler:
         message = f"The object does not fit this operator's schema at {where}: apply it again"
         if meta.deletion_timestamp is not None and FINALIZER in meta.finalizers:
             logger.error("Let go of an object that cannot be read, and of its hosted job if any")
-            self._out.orphaned()
             await self._writer.finalizer(meta, add=False)
+            self._out.orphaned()
         elif where.startswith("status"):
             logger.error(message)
         else:
@@ -288,6 +288,7 @@ class Reconciler:
                 job = await self._submitter.submit(job, action.suffix, memory)
             case plan.Look():
                 job = await self._submitter.look(job, action.suffix, memory)
+                found = replace(found, looked=True)
             case plan.CancelRemote():
                 await hosted.cancel(job, action.job_id)
                 memory.cancelled[action.job_id] = self._out.now()
