@@ -58,6 +58,7 @@ ENTRYPOINT ["python", "-m", "azure_openai"]
 
 FROM operator-dependencies AS hub
 COPY --from=smollm2 / /opt/hub/models/HuggingFaceTB/SmolLM2-135M-Instruct/
+COPY examples/data/gsm8k-sft/ /opt/hub/datasets/finetune/gsm8k-sft/
 COPY tests/emulators/hub/ /opt/app/hub/
 RUN python -m compileall -q /opt/app
 USER 10001:10001

@@ -91,7 +91,7 @@ RECIPES = {
         Recipe(
             target="hub",
             dependencies=_OPERATOR,
-            code=("tests/emulators/hub", _SMOLLM2_RECIPE),
+            code=("tests/emulators/hub", "examples/data/gsm8k-sft", _SMOLLM2_RECIPE),
             models=True,
         ),
     )

@@ -2,18 +2,29 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import pytest
 
+from deploy.install import SYSTEM
 from finetune_api import constants as c
-from support.builders_api import ABSENT, Manifest
-from support.e2e import SOON, Run, Space, assert_told, condition
-from support.e2e_cluster import wait_for
-from support.e2e_objects import claim, config_map, hosted, obj, queued, secret, short_rows, tiny
+from support.builders_api import Manifest
+from support.e2e import SOON, Space, assert_told, condition
+from support.e2e_objects import (
+    SECRET,
+    claim,
+    config_map,
+    hosted,
+    may_read,
+    obj,
+    queued,
+    secret,
+    short_rows,
+    tiny,
+)
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
+APPARMOR = "container.apparmor.security.beta.kubernetes.io/trainer"
 REGISTRY_OF_NOBODY = "127.0.0.1:5000/finetune-nothing:none"
 
 
@@ -115,18 +126,90 @@ WAITING = [
         ),
         id="ResourceQuota refuses the training pod",
     ),
+    pytest.param(
+        Row(
+            job=lambda: tiny(**{"kubernetes.podTemplate.annotations": {APPARMOR: "unconfined"}}),
+            want_reason="PodSecurityRefused",
+            want_sentence=r"^The namespace's Pod Security level refuses the pod: change ",
+        ),
+        id="PodSecurity refuses the training pod",
+    ),
+    pytest.param(
+        Row(
+            job=lambda: tiny(**{"kubernetes.podTemplate.runtimeClassName": "no-such-class"}),
+            want_reason="PodCreationFailed",
+            want_sentence=r"^The cluster refuses to create the pod .*RuntimeClass",
+        ),
+        id="no such RuntimeClass",
+    ),
+    pytest.param(
+        Row(
+            job=lambda: hosted(**{"azureOpenAI.endpoint": "https://account.invalid"}),
+            want_reason="EndpointNotAllowed",
+            want_sentence=r"account.invalid.*allowedEndpoints",
+        ),
+        id="endpoint that may not be sent a key",
+    ),
 ]
 
 
 @pytest.mark.parametrize("row", WAITING)
 def test_a_wait_is_explained(space: Space, row: Row) -> None:
     space.create(*row.given())
-    run = space.run(row.job())
-    status = run.until_reason(row.want_reason)
+    status = space.run(row.job()).until_reason(row.want_reason)
     assert_told(status, row.want_phase, row.want_reason, row.want_sentence)
-    # Nothing hangs: whoever waits for the user longer than the limit is Stalled, and not over.
-    status = run.until(lambda s: condition(s, "Stalled"), "Stalled", within=2 * SOON)
-    assert_told(status, row.want_phase, row.want_reason, row.want_sentence)
-    assert condition(status, "Reconciling") == {}
     assert condition(status, "Succeeded") == {}
     assert "completionTime" not in status
+
+
+def test_a_pod_that_is_refused_does_not_exist(space: Space) -> None:
+    space.create(quota(pods="0"))
+    run = space.run(tiny())
+    status = run.until_reason("QuotaExceeded")
+    assert_told(status, "Preparing", "QuotaExceeded", "ResourceQuota is used up")
+    assert space.list("Pod") == []
+    space.patch("ResourceQuota", "small", {"spec": {"hard": {"pods": "5"}}})
+    run.until(lambda s: condition(s, "DataValid").get("status") == "True", "the pod is created")
+
+
+def test_a_wait_for_the_user_stalls_and_goes_on_once_mended(space: Space) -> None:
+    run = space.run(queued(**{"data.training.configMap.name": "late"}))
+    status = run.until(lambda s: condition(s, "Stalled"), "Stalled", within=2 * SOON)
+    assert_told(status, "Preparing", "ConfigMapNotFound", r"^ConfigMap late is missing")
+    assert condition(status, "Reconciling") == {}
+    space.create(config_map("late", train_jsonl=short_rows()))
+    status = run.until_phase("Queued", within=3 * SOON)
+    assert condition(status, "Stalled") == {}
+    assert condition(status, "Reconciling")["status"] == "True"
+
+
+def test_a_secret_that_the_operator_may_not_read(space: Space) -> None:
+    space.delete("RoleBinding", "finetune-secrets")
+    run = space.run(hosted())
+    status = run.until_reason("SecretAccessDenied", within=2 * SOON)
+    want = r"may not read Secret `azure` in namespace .*RoleBinding of it to the operator's Service"
+    assert_told(status, status["phase"], "SecretAccessDenied", want)
+    for manifest in may_read(SECRET, space.site.account, SYSTEM):
+        if manifest["kind"] == "RoleBinding":
+            space.create(manifest)
+    run.until_phase("Succeeded", within=3 * SOON)
+
+
+def test_a_queue_decides_when_it_runs(space: Space, training: None) -> None:
+    run = space.run(queued(**{"kubernetes.queueName": "team-a"}))
+    status = run.until_phase("Queued")
+    assert_told(status, "Queued", "Queued", "^Waiting in queue team-a for quota$")
+    assert condition(status, "QuotaReserved")["status"] == "False"
+    [child] = run.children(c.COMPONENT_TRAINER)
+    assert child["metadata"]["labels"][c.LABEL_KUEUE_QUEUE] == "team-a"
+    assert child["spec"]["suspend"] is True
+    assert run.pods() == []
+    # What Kueue does once there is quota.
+    space.patch("Job", child["metadata"]["name"], {"spec": {"suspend": False}})
+    status = run.until_phase("Running")
+    assert condition(status, "QuotaReserved")["status"] == "True"
+    assert status["kubernetes"]["queueName"] == "team-a"
+    run.set(cancel=True)
+    status = run.until_phase("Cancelled")
+    assert_told(status, "Cancelled", "Cancelled", "spec.cancel")
+    assert run.children(c.COMPONENT_TRAINER) == []

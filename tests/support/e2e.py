@@ -93,9 +93,7 @@ class Space:
             secret(SECRET, key=API_KEY),
             *may_read(SECRET, self.site.account, SYSTEM),
         )
-        wait_for(
-            lambda: self.get("ServiceAccount", "default"), "the default account", within=SOON
-        )
+        wait_for(lambda: self.get("ServiceAccount", "default"), "the default account", within=SOON)
 
     def remove(self) -> None:
         """Ask for its end; nobody waits for it."""

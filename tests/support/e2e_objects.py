@@ -140,10 +140,7 @@ def script_pod(
             "containers": [container],
             "volumes": [
                 {"name": "tmp", "emptyDir": {}},
-                *(
-                    {"name": volume, **(volumes or {})[path]}
-                    for volume, path in mounted.items()
-                ),
+                *({"name": volume, **(volumes or {})[path]} for volume, path in mounted.items()),
             ],
         },
     )
