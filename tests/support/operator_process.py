@@ -67,6 +67,11 @@ class OperatorProcess:
         """None while it runs."""
         return self._process.poll()
 
+    @property
+    def pid(self) -> int:
+        """Under which /proc tells what it uses."""
+        return self._process.pid
+
     def read(self, path: str) -> str:
         """What a health endpoint says; empty if it does not answer."""
         try:

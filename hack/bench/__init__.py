@@ -1,0 +1,1 @@
+"""The benchmarks of `make bench`: figures for docs/benchmarks/, no tests and no limits."""

@@ -1,0 +1,246 @@
+"""The operator's in-cluster path under load, beside what the machine could do at that moment.
+
+Each round: the API server's ceilings, the prototype's life cycle (first status, one child Job that
+ends, final status) on a control plane without controllers, and the whole way to a queued training
+Job with real controllers and kwok. Writes docs/benchmarks/operator.md and .json.
+"""
+
+import argparse
+import asyncio
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from bench import operator_load as load
+from bench import operator_report as report
+from bench.operator_site import NAMESPACE, accepted, plane_with_pods, plane_without_controllers
+from bench.operator_usage import refused, requests, samples, usage
+from cluster.progress import Progress, Stage
+from finetune_api.constants import COMPONENT_TRAINER, LABEL_COMPONENT
+from finetune_api.reasons import Phase
+from finetune_operator.adapters.api import Api
+from finetune_operator.adapters.resources import FINETUNEJOBS, JOBS
+from support.kube import Kube, wait_for
+from support.operator_process import OperatorProcess
+
+_ROUNDS = 3
+_JOBS = 1000
+_IDLE_S = 15.0
+_SETTLING_S = 3.0
+_IN_TIME_S = 900.0
+
+# As the chart installs it: no short times, as tests have them.
+_SETTINGS = {
+    "lease_duration_seconds": 10,
+    "lease_renew_deadline_seconds": 7,
+    "lease_retry_seconds": 2,
+    "stalled_after_seconds": 300,
+    "progress_interval_seconds": 15,
+}
+
+Figures = dict[str, Any]
+Drive = Callable[[Api, load.Timeline, Stage], Awaitable[None]]
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run and write the figures; return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m bench.operator", description=__doc__)
+    parser.add_argument("--jobs", type=int, default=_JOBS, help="FineTuneJobs a round")
+    parser.add_argument("--rounds", type=int, default=_ROUNDS)
+    parser.add_argument("--no-files", action="store_true", help="print the figures only")
+    chosen = parser.parse_args(arguments)
+    rounds: list[dict[str, Figures]] = []
+    with Progress() as progress, tempfile.TemporaryDirectory() as folder:
+        for number in range(chosen.rounds):
+            place = Path(folder) / str(number)
+            progress.say(f"round {number + 1} of {chosen.rounds}, load {os.getloadavg()[0]:.1f}")
+            rounds.append(figures := {})
+            for shape, measure in _SHAPES.items():
+                figures[shape] = measure(place / shape, chosen.jobs, progress)
+                progress.say(f"{shape}: {report.line(figures[shape])}")
+    print(report.operator(rounds, chosen.jobs, write=not chosen.no_files))
+    return 0
+
+
+def _ceilings(folder: Path, count: int, progress: Progress) -> Figures:
+    """What the API server does with 16 connections and nobody else on it."""
+    count = max(100, count // 2)
+
+    async def measure(kube: Kube) -> Figures:
+        async with load.client(kube.plane.kubeconfig) as api:
+            names = [f"raw-{number}" for number in range(count)]
+            timeline = load.Timeline(Phase.PENDING)
+            created = await load.create_jobs(api, map(load.finetune_job, names), timeline)
+            status = {"status": {"phase": Phase.PENDING, "observedGeneration": 1}}
+            patched = await load.flat_out(
+                partial(api.merge_patch, FINETUNEJOBS, NAMESPACE, name, status,
+                        subresource="status")
+                for name in names
+            )  # fmt: skip
+            children = await load.flat_out(
+                partial(api.create, JOBS, NAMESPACE, _plain_job(name)) for name in names
+            )
+            got = await load.flat_out(
+                partial(api.get, FINETUNEJOBS, NAMESPACE, name) for name in names
+            )
+        return {"cr_create": created, "status_patch": patched, "job_create": children, "get": got}
+
+    with progress.stage("ceilings of the API server"), plane_without_controllers(folder) as kube:
+        return {"load": os.getloadavg()[0], **asyncio.run(measure(kube))}
+
+
+def _plain_job(name: str) -> dict[str, Any]:
+    container = {"name": "c", "image": "none"}
+    template = {"spec": {"restartPolicy": "Never", "containers": [container]}}
+    spec = {"suspend": True, "template": template}
+    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name}, "spec": spec}
+
+
+def _prototype(folder: Path, count: int, progress: Progress) -> Figures:
+    """First status, one child Job, the child's end written by the driver, final status."""
+
+    async def drive(api: Api, timeline: load.Timeline, stage: Stage) -> None:
+        since = await load.version(api, JOBS)
+        async with asyncio.TaskGroup() as group:
+            playing = group.create_task(load.refuse_data(api, since))
+            await _create_and_wait(api, count, timeline, stage)
+            playing.cancel()
+
+    with (
+        progress.stage(f"{count} jobs, the prototype's life cycle") as stage,
+        plane_without_controllers(folder) as kube,
+    ):
+        return _measure(kube, folder, count, load.Timeline(Phase.FAILED), drive, stage)
+
+
+def _queued(folder: Path, count: int, progress: Progress) -> Figures:
+    """The whole way: prepared by a pod, then a training Job that waits in a queue."""
+
+    async def drive(api: Api, timeline: load.Timeline, stage: Stage) -> None:
+        await _create_and_wait(api, count, timeline, stage)
+
+    with (
+        progress.stage(f"{count} jobs to their queued training Job") as stage,
+        plane_with_pods(folder, accepted()) as kube,
+    ):
+        figures = _measure(kube, folder, count, load.Timeline(Phase.QUEUED), drive, stage)
+        selector = f"?labelSelector={LABEL_COMPONENT}%3D{COMPONENT_TRAINER}"
+        children = kube.list("/apis/batch/v1/namespaces/{}/jobs" + selector, NAMESPACE)
+        assert len(children) == count, f"{len(children)} training Jobs for {count} FineTuneJobs"
+        return figures
+
+
+async def _create_and_wait(api: Api, count: int, timeline: load.Timeline, stage: Stage) -> None:
+    since = await load.version(api, FINETUNEJOBS)
+    following = asyncio.create_task(load.follow(api, timeline, since))
+    manifests = [load.finetune_job(f"job-{number:05}") for number in range(count)]
+    await load.create_jobs(api, manifests, timeline)
+
+    def tell(text: str) -> None:
+        stage.note = text
+        if following.done():
+            following.result()
+
+    async with asyncio.timeout(_IN_TIME_S):
+        await load.until_reached(timeline, count, tell)
+    following.cancel()
+
+
+def _measure(
+    kube: Kube,
+    folder: Path,
+    count: int,
+    timeline: load.Timeline,
+    drive: Drive,
+    stage: Stage,
+) -> Figures:
+    async def run() -> None:
+        async with load.client(kube.plane.kubeconfig) as api:
+            await drive(api, timeline, stage)
+
+    with OperatorProcess(folder, kube.plane.kubeconfig, _settings()) as operator:
+        operator.wait_until_leading()
+        time.sleep(_SETTLING_S)
+        before, asked = usage(operator.pid), requests(operator)
+        asyncio.run(run())
+        stage.note = "what comes after the last"
+        _until_quiet(operator)
+        after = usage(operator.pid)
+        asked = requests(operator) - asked
+        figures = {
+            "load": os.getloadavg()[0],
+            "wall": timeline.wall,
+            "per_second": count / timeline.wall,
+            "first": report.percentiles(timeline.delays(timeline.first)),
+            "reached": report.percentiles(timeline.delays(timeline.reached)),
+            "cpu_ms": (after.cpu - before.cpu) * 1000 / count,
+            "peak_rss": after.peak_rss,
+            "requests": {name: n / count for name, n in sorted(asked.items())},
+            "refused": dict(refused(operator)),
+        }
+        stage.note = "idle"
+        figures |= _idle(operator)
+    return figures | _restarted(kube, folder, count, stage)
+
+
+def _settings() -> dict[str, object]:
+    return {**_SETTINGS, "namespaces": "", "pod_namespace": NAMESPACE}
+
+
+def _until_quiet(operator: OperatorProcess) -> None:
+    """Events and cleaning up still follow: their cost belongs to the jobs."""
+    last = requests(operator)
+    while True:
+        time.sleep(_SETTLING_S)
+        now = requests(operator)
+        if now == last:
+            return
+        last = now
+
+
+def _idle(operator: OperatorProcess) -> Figures:
+    before, began = usage(operator.pid), time.monotonic()
+    time.sleep(_IDLE_S)
+    after = usage(operator.pid)
+    percent = (after.cpu - before.cpu) / (time.monotonic() - began) * 100
+    return {"idle_percent": percent, "idle_rss": after.rss}
+
+
+def _restarted(kube: Kube, folder: Path, count: int, stage: Stage) -> Figures:
+    """From the start of a new process until every job is known, and has been looked at."""
+    stage.note = "restart"
+    began = time.monotonic()
+    with OperatorProcess(folder, kube.plane.kubeconfig, _settings(), "restarted") as operator:
+        operator.wait_until_leading()
+        leading = time.monotonic() - began
+        wait_for(
+            lambda: samples(operator, "finetune_jobs").total() >= count, "all are known", within=60
+        )
+        known = time.monotonic() - began
+        wait_for(
+            lambda: samples(operator, "finetune_reconciles").total() >= count,
+            "all have been looked at",
+            within=120,
+        )
+        looked, used = time.monotonic() - began, usage(operator.pid)
+        wrote = requests(operator)
+    return {
+        "restart_leading": leading,
+        "restart_known": known,
+        "restart_looked": looked,
+        "restart_rss": used.rss,
+        "restart_cpu": used.cpu,
+        "restart_requests": dict(wrote),
+    }
+
+
+_SHAPES = {"ceilings": _ceilings, "prototype": _prototype, "queued": _queued}
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
