@@ -4,9 +4,10 @@ import asyncio
 import os
 import sys
 
-from finetune_operator import runtime, wiring
+from finetune_operator import runtime
 from finetune_operator.adapters import connection, logs
 from finetune_operator.settings import InvalidSettings, Settings
+from finetune_operator.wiring import build
 
 
 def main() -> int:
@@ -18,7 +19,7 @@ def main() -> int:
         print(e, file=sys.stderr)
         return 2
     logs.set_up(settings.log_level)
-    return asyncio.run(runtime.run(settings, server, wiring.build))
+    return asyncio.run(runtime.run(settings, server, build))
 
 
 if __name__ == "__main__":
