@@ -124,7 +124,6 @@ def training_config(
     return TrainerConfig(
         job=f"{job.metadata.namespace}/{job.metadata.name}",
         job_uid=job.metadata.uid,
-        job_uid=job.metadata.uid,
         attempt=attempt,
         model=model_source(job),
         model_display=(spec.model.uri or "").removeprefix(_HF),
