@@ -191,5 +191,6 @@ def _conflict(kind: str, name: str) -> Transient:
         Reason.NAME_CONFLICT,
         f"{kind} {name} exists but does not belong to this job, or not by its labels and owner any"
         " more: delete it, or rename one of the two",
+        retry_after=5.0,  # a namesake's leftovers are on their way out
         waits_for_user=True,
     )
