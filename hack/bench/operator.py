@@ -18,7 +18,13 @@ from typing import Any
 
 from bench import operator_load as load
 from bench import operator_report as report
-from bench.operator_site import NAMESPACE, accepted, plane_with_pods, plane_without_controllers
+from bench.operator_site import (
+    NAMESPACE,
+    accepted,
+    finetune_job,
+    plane_with_pods,
+    plane_without_controllers,
+)
 from bench.operator_usage import refused, requests, samples, usage
 from cluster.progress import Progress, Stage
 from finetune_api.constants import COMPONENT_TRAINER, LABEL_COMPONENT
@@ -75,7 +81,7 @@ def _ceilings(folder: Path, count: int, progress: Progress) -> Figures:
         async with load.client(kube.plane.kubeconfig) as api:
             names = [f"raw-{number}" for number in range(count)]
             timeline = load.Timeline(Phase.PENDING)
-            created = await load.create_jobs(api, map(load.finetune_job, names), timeline)
+            created = await load.create_jobs(api, map(finetune_job, names), timeline)
             status = {"status": {"phase": Phase.PENDING, "observedGeneration": 1}}
             patched = await load.flat_out(
                 partial(api.merge_patch, FINETUNEJOBS, NAMESPACE, name, status,
@@ -138,7 +144,7 @@ def _queued(folder: Path, count: int, progress: Progress) -> Figures:
 async def _create_and_wait(api: Api, count: int, timeline: load.Timeline, stage: Stage) -> None:
     since = await load.version(api, FINETUNEJOBS)
     following = asyncio.create_task(load.follow(api, timeline, since))
-    manifests = [load.finetune_job(f"job-{number:05}") for number in range(count)]
+    manifests = [finetune_job(f"job-{number:05}") for number in range(count)]
     await load.create_jobs(api, manifests, timeline)
 
     def tell(text: str) -> None:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from bench.operator_site import NAMESPACE
-from finetune_api.constants import API_VERSION, KIND
 from finetune_api.pods import BadRow, PrepareReport
 from finetune_api.reasons import ExitCode, Phase, Reason
 from finetune_operator.adapters.api import Api
@@ -80,22 +79,6 @@ async def flat_out(work: Iterable[Callable[[], Awaitable[object]]]) -> float:
         for _ in range(CONNECTIONS):
             group.create_task(worker())
     return total / (time.monotonic() - began)
-
-
-def finetune_job(name: str, **spec: Any) -> Json:
-    """A FineTuneJob whose training child waits in a queue."""
-    chosen = {
-        "model": {"uri": "hf://HuggingFaceTB/SmolLM2-135M-Instruct"},
-        "data": {"training": {"configMap": {"name": "gsm8k", "key": "train.jsonl"}}},
-        "hyperparameters": {"maxSteps": 8, "batchSize": 4},
-        "kubernetes": {"queueName": "bench"},
-    } | spec
-    return {
-        "apiVersion": API_VERSION,
-        "kind": KIND,
-        "metadata": {"name": name, "namespace": NAMESPACE},
-        "spec": chosen,
-    }
 
 
 async def create_jobs(api: Api, manifests: Iterable[Json], timeline: Timeline) -> float:

@@ -76,8 +76,8 @@ def _reader(key: str, name: str) -> Callable[[Figures], float]:
 def _machine(jobs: int, rounds: list[Figures]) -> str:
     when = datetime.now(UTC).strftime("%Y-%m-%d %H:%M")
     return (
-        f"{when} UTC, {os.cpu_count()} CPUs, Python {platform.python_version()}; {jobs} FineTuneJobs,"
-        f" {len(rounds)} rounds: median (lowest to highest)."
+        f"{when} UTC, {os.cpu_count()} CPUs, Python {platform.python_version()}; {jobs}"
+        f" FineTuneJobs, {len(rounds)} rounds: median (lowest to highest)."
     )
 
 
@@ -142,7 +142,7 @@ def _table(
 
 
 def _range(values: list[float]) -> str:
-    return f"{_number(min(values))} – {_number(max(values))}"
+    return f"{_number(min(values))} to {_number(max(values))}"
 
 
 def _number(value: float) -> str:
