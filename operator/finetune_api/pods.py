@@ -98,6 +98,8 @@ class PrepareReport(ApiModel):
     message: str | None = None
     transient: bool = False
     """Worth another pod later (a network failure), as against a fault in the data."""
+    waits_for_user: bool = False
+    """Worth another pod once somebody has mended something outside (a key, a role)."""
     training: DataSetReport | None = None
     validation: DataSetReport | None = None
     bad_rows: Annotated[list[BadRow], Field(max_length=10)] = Field(default_factory=list)

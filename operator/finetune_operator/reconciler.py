@@ -17,6 +17,7 @@ from finetune_api.pods import UploadTarget
 from finetune_api.reasons import Phase, Reason
 from finetune_api.status import FineTuneJobStatus
 from finetune_operator.adapters.api import Api
+from finetune_operator.adapters.refusals import NamespaceTerminating
 from finetune_operator.adapters.store import Json, Key, Store
 from finetune_operator.backends.kubernetes.cluster import Cluster
 from finetune_operator.backends.kubernetes.facts import child_job, child_pod, is_controlled_by
@@ -117,6 +118,9 @@ class Reconciler:
                 seen = self._observe(key, job, memory, found)
         except Conflict:
             raise
+        except NamespaceTerminating:
+            logger.info("The namespace is going: nothing is begun in it any more")
+            return None
         except OperatorError as e:
             return await self._failed(seen, e, memory)
 

@@ -55,8 +55,9 @@ def decide(seen: Observed, policy: Policy) -> Outcome:
         return _create(seen)
     newest = children[-1]
     if newest.state is ChildState.ACTIVE:
-        return waiting(seen, policy, newest, _READING)
-    return _finished(seen, policy, newest, retries=len(children))
+        otherwise = _asked_of_user(seen, policy, children[:-1]) or _READING
+        return waiting(seen, policy, newest, otherwise)
+    return _finished(seen, policy, children)
 
 
 def _outdated(seen: Observed) -> ChildJob | None:
@@ -91,11 +92,46 @@ def read_report(pod: ChildPod | None) -> PrepareReport | None:
         return None
 
 
-def _finished(seen: Observed, policy: Policy, child: ChildJob, *, retries: int) -> Outcome:
+def _asked_of_user(seen: Observed, policy: Policy, ended: list[ChildJob]) -> Summary | None:
+    """What the last of these Jobs found that somebody has to mend outside, if it did."""
+    report = read_report(current_pod(seen, ended[-1])) if ended else None
+    if report is None or not report.waits_for_user:
+        return None
+    lasts = (seen.now - ended[0].created).total_seconds()
+    return Summary(
+        phase=Phase.PREPARING,
+        reason=known_reason(report.reason, Reason.PREPARE_FAILED),
+        message=report.message or "The service refuses: see the prepare pod's log",
+        reconciling=lasts < policy.stalled_after,
+        stalled=lasts >= policy.stalled_after,
+    )
+
+
+def _ask_again(seen: Observed, policy: Policy, children: list[ChildJob], told: Summary) -> Outcome:
+    """What was mended shows only by trying; the Jobs of earlier tries do not pile up."""
+    pod = current_pod(seen, children[-1])
+    kept = len(children)
+    wait = attempts.seconds_to_retry(
+        pod.finished if pod else None, kept, policy.retry_delay, seen.now
+    )
+    if wait > 0:
+        return Outcome(summary=told, look_again_after=wait)
+    if kept >= policy.prepare_retries:
+        oldest = children[1]  # the first says since when
+        if not oldest.deleting:
+            return Outcome(action=DeleteChild(name=oldest.name, uid=oldest.uid))
+        return Outcome(summary=told)
+    return _create(seen)
+
+
+def _finished(seen: Observed, policy: Policy, children: list[ChildJob]) -> Outcome:
     """`retries` counts from 1: the retry that would follow."""
+    child, retries = children[-1], len(children)
     pod = current_pod(seen, child)
     if (pod is None or pod.exit_code is None) and not seen.found.pods_confirmed:
         return Outcome(action=ReadPods())
+    if (told := _asked_of_user(seen, policy, children)) is not None:
+        return _ask_again(seen, policy, children, told)
     report = read_report(pod)
     transient = report.transient if report else not _killed(pod)
     if not transient or retries > policy.prepare_retries:

@@ -18,13 +18,20 @@ class Failure(Exception):
     """The data cannot be used or not be reached; the report says so."""
 
     def __init__(
-        self, code: ExitCode, reason: Reason, message: str, bad_rows: Sequence[BadRow] = ()
+        self,
+        code: ExitCode,
+        reason: Reason,
+        message: str,
+        bad_rows: Sequence[BadRow] = (),
+        *,
+        waits_for_user: bool = False,
     ) -> None:
         super().__init__(message)
         self.code = code
         self.reason = reason
         self.message = message[:_MESSAGE_LIMIT]
         self.bad_rows = list(bad_rows)
+        self.waits_for_user = waits_for_user
 
     def report(self) -> PrepareReport:
         """The pod's last words."""
@@ -33,6 +40,7 @@ class Failure(Exception):
             reason=self.reason,
             message=self.message,
             transient=self.code in (ExitCode.UNAVAILABLE, ExitCode.PREEMPTED),
+            waits_for_user=self.waits_for_user,
             bad_rows=self.bad_rows,
         )
 
@@ -56,13 +64,11 @@ def unreadable(what: str, error: SourceError, reason: Reason) -> Failure:
 
 def of_service(error: OperatorError) -> Failure:
     """What the hosted service or Entra refused."""
-    if isinstance(error, Terminal) or (isinstance(error, Transient) and error.waits_for_user):
-        code = ExitCode.BAD_CONFIG
-    else:
-        code = ExitCode.UNAVAILABLE
+    waits = isinstance(error, Transient) and error.waits_for_user
+    code = ExitCode.BAD_CONFIG if waits or isinstance(error, Terminal) else ExitCode.UNAVAILABLE
     if error.reason is Reason.DATA_INVALID:
         code = ExitCode.BAD_DATA
-    return Failure(code, error.reason, error.message)
+    return Failure(code, error.reason, error.message, waits_for_user=waits)
 
 
 def of_system(error: OSError) -> Failure:
