@@ -143,11 +143,12 @@ class Store:
             self._wake_owner(owner)
         return True
 
-    def drop_child(self, resource: Resource, key: Key) -> None:
-        """Forget a child that is gone."""
-        known = self._children[resource].pop(key, None)
-        if known is None:
+    def drop_child(self, resource: Resource, key: Key, uid: str | None = None) -> None:
+        """Forget a child that is gone; with `uid` only if it is still that one."""
+        known = self._children[resource].get(key)
+        if known is None or (uid is not None and known["metadata"]["uid"] != uid):
             return
+        del self._children[resource][key]
         self._bury(known)
         owner = _owner_uid(known)
         owned = self._owned[resource][owner]

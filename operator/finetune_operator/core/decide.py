@@ -107,6 +107,7 @@ def _finished(seen: Observed) -> Outcome:
         return Outcome(
             status=seen.job.status.model_copy(update={"last_handled_retry_at": token}),
             summary=_unretried(seen, succeeded=succeeded),
+            again=True,
         )
     return Outcome(action=WriteStatus(status=_restarted(seen, token)))
 

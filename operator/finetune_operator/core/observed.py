@@ -173,6 +173,8 @@ class Found:
     """The ServiceAccount of tenant pods was created, or is there."""
     asked: bool = False
     """The service was asked to pause or resume: once is enough."""
+    looked: bool = False
+    """The service's list was searched for the submission, in vain."""
     remote: Remote | None = None
     """The hosted job as the service just told it."""
 

@@ -69,14 +69,14 @@ def _doubt(seen: Observed, policy: Policy) -> Outcome | None:
         return None
     clear_at = _sure_at(facts, policy)
     last = facts.last_look_at
-    if last is None:
-        return Outcome(action=Look(suffix=suffix))
-    if last >= clear_at:
+    if last is not None and last >= clear_at:
         return None
-    next_look = min(clear_at, last + timedelta(seconds=policy.look_interval))
-    if next_look <= seen.now:
+    next_look = seen.now
+    if last is not None:
+        next_look = min(clear_at, last + timedelta(seconds=policy.look_interval))
+    if next_look <= seen.now and not seen.found.looked:
         return Outcome(action=Look(suffix=suffix))
-    return _confirming(seen, next_look)
+    return _confirming(max(1.0, (next_look - seen.now).total_seconds()))
 
 
 def _sure_at(facts: SubmissionFacts, policy: Policy) -> datetime:
@@ -86,9 +86,9 @@ def _sure_at(facts: SubmissionFacts, policy: Policy) -> datetime:
     return facts.known_since + timedelta(seconds=policy.takeover_wait + policy.list_lag)
 
 
-def _confirming(seen: Observed, until: datetime) -> Outcome:
+def _confirming(seconds: float) -> Outcome:
     message = "Making sure that the job was not created before, so that it is paid for once"
     return Outcome(
         summary=conditions.working(Phase.PENDING, Reason.CONFIRMING_SUBMISSION, message),
-        look_again_after=(until - seen.now).total_seconds() + 0.1,
+        look_again_after=seconds + 0.1,
     )

@@ -125,6 +125,15 @@ def test_deleted_child_wakes_its_owner(store: Store, woken: list[Key]) -> None:
     assert store.child_jobs("uid-1") == []
 
 
+def test_late_news_of_a_deletion_does_not_drop_the_next_child_of_that_name(store: Store) -> None:
+    store.put_job(a_job())
+    store.put_child(JOBS, a_child(version=40, uid="child-2"))
+
+    store.drop_child(JOBS, Key("team-a", "tune-1"), "child-1")
+
+    assert [child["metadata"]["uid"] for child in store.child_jobs("uid-1")] == ["child-2"]
+
+
 @pytest.mark.parametrize(
     ("namespace", "seen", "list_version", "want"),
     [
