@@ -17,13 +17,13 @@ ROOT = Path(__file__).parents[2]
 Json = dict[str, Any]
 
 
-def config(folder: Path, model: Path, **changes: Any) -> Json:
+def config(folder: Path, base: Path, /, **changes: Any) -> Json:
     """A task on 12 rows, three steps an epoch; `changes` by their camelCase names."""
     data = write_jsonl(folder / "train.jsonl", numbered_rows(12))
     task = {
         "job": "team/sums",
         "attempt": 1,
-        "model": {"kind": "file", "path": str(model)},
+        "model": {"kind": "file", "path": str(base)},
         "modelDisplay": "org/tiny",
         "batchSize": 4,
         "epochs": 1,

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from finetune_trainer import environment
+
 os.environ["HF_HUB_OFFLINE"] = "1"
-os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
-os.environ["TQDM_DISABLE"] = "1"
+environment.prepare()
 
 
 @pytest.fixture(scope="session")
