@@ -40,16 +40,19 @@ _IDLE_S = 15.0
 _SETTLING_S = 3.0
 _IN_TIME_S = 900.0
 
-# As the chart installs it: no short times, as tests have them.
-_SETTINGS = {
+PRODUCTION: dict[str, object] = {
     "lease_duration_seconds": 10,
     "lease_renew_deadline_seconds": 7,
     "lease_retry_seconds": 2,
     "stalled_after_seconds": 300,
     "progress_interval_seconds": 15,
+    "namespaces": "",
+    "pod_namespace": NAMESPACE,
 }
+"""As the chart installs it, for the whole cluster: no short times, as tests have them."""
 
-Figures = dict[str, Any]
+Json = dict[str, Any]
+Figures = Json
 Drive = Callable[[Api, load.Timeline, Stage], Awaitable[None]]
 
 
@@ -114,7 +117,7 @@ def _prototype(folder: Path, count: int, progress: Progress) -> Figures:
         since = await load.version(api, JOBS)
         async with asyncio.TaskGroup() as group:
             playing = group.create_task(load.refuse_data(api, since))
-            await _create_and_wait(api, count, timeline, stage)
+            await create_and_wait(api, _manifests(count), timeline, stage)
             playing.cancel()
 
     with (
@@ -128,7 +131,7 @@ def _queued(folder: Path, count: int, progress: Progress) -> Figures:
     """The whole way: prepared by a pod, then a training Job that waits in a queue."""
 
     async def drive(api: Api, timeline: load.Timeline, stage: Stage) -> None:
-        await _create_and_wait(api, count, timeline, stage)
+        await create_and_wait(api, _manifests(count), timeline, stage)
 
     with (
         progress.stage(f"{count} jobs to their queued training Job") as stage,
@@ -141,10 +144,12 @@ def _queued(folder: Path, count: int, progress: Progress) -> Figures:
         return figures
 
 
-async def _create_and_wait(api: Api, count: int, timeline: load.Timeline, stage: Stage) -> None:
+async def create_and_wait(
+    api: Api, manifests: list[Json], timeline: load.Timeline, stage: Stage
+) -> None:
+    """Create FineTuneJobs flat out and wait until all have the timeline's phase."""
     since = await load.version(api, FINETUNEJOBS)
     following = asyncio.create_task(load.follow(api, timeline, since))
-    manifests = [finetune_job(f"job-{number:05}") for number in range(count)]
     await load.create_jobs(api, manifests, timeline)
 
     def tell(text: str) -> None:
@@ -153,8 +158,12 @@ async def _create_and_wait(api: Api, count: int, timeline: load.Timeline, stage:
             following.result()
 
     async with asyncio.timeout(_IN_TIME_S):
-        await load.until_reached(timeline, count, tell)
+        await load.until_reached(timeline, len(manifests), tell)
     following.cancel()
+
+
+def _manifests(count: int) -> list[Json]:
+    return [finetune_job(f"job-{number:05}") for number in range(count)]
 
 
 def _measure(
@@ -169,13 +178,13 @@ def _measure(
         async with load.client(kube.plane.kubeconfig) as api:
             await drive(api, timeline, stage)
 
-    with OperatorProcess(folder, kube.plane.kubeconfig, _settings()) as operator:
+    with OperatorProcess(folder, kube.plane.kubeconfig, PRODUCTION) as operator:
         operator.wait_until_leading()
         time.sleep(_SETTLING_S)
         before, asked = usage(operator.pid), requests(operator)
         asyncio.run(run())
         stage.note = "what comes after the last"
-        _until_quiet(operator)
+        until_quiet(operator)
         after = usage(operator.pid)
         asked = requests(operator) - asked
         figures = {
@@ -194,11 +203,7 @@ def _measure(
     return figures | _restarted(kube, folder, count, stage)
 
 
-def _settings() -> dict[str, object]:
-    return {**_SETTINGS, "namespaces": "", "pod_namespace": NAMESPACE}
-
-
-def _until_quiet(operator: OperatorProcess) -> None:
+def until_quiet(operator: OperatorProcess) -> None:
     """Events and cleaning up still follow: their cost belongs to the jobs."""
     last = requests(operator)
     while True:
@@ -221,7 +226,7 @@ def _restarted(kube: Kube, folder: Path, count: int, stage: Stage) -> Figures:
     """From the start of a new process until every job is known, and has been looked at."""
     stage.note = "restart"
     began = time.monotonic()
-    with OperatorProcess(folder, kube.plane.kubeconfig, _settings(), "restarted") as operator:
+    with OperatorProcess(folder, kube.plane.kubeconfig, PRODUCTION, "restarted") as operator:
         operator.wait_until_leading()
         leading = time.monotonic() - began
         wait_for(

@@ -50,8 +50,8 @@ def accepted(training_file_id: str | None = None) -> PrepareReport:
 
 
 def finetune_job(name: str, **spec: Any) -> Json:
-    """A FineTuneJob whose training child waits in a queue."""
-    chosen = {
+    """A FineTuneJob whose training child waits in a queue; None in `spec` removes a member."""
+    chosen: Json = {
         "model": {"uri": "hf://HuggingFaceTB/SmolLM2-135M-Instruct"},
         "data": {"training": {"configMap": {"name": "gsm8k", "key": "train.jsonl"}}},
         "hyperparameters": {"maxSteps": 8, "batchSize": 4},
@@ -61,7 +61,7 @@ def finetune_job(name: str, **spec: Any) -> Json:
         "apiVersion": API_VERSION,
         "kind": KIND,
         "metadata": {"name": name, "namespace": NAMESPACE},
-        "spec": chosen,
+        "spec": {name: value for name, value in chosen.items() if value is not None},
     }
 
 
@@ -155,12 +155,12 @@ containerStatuses:
       finishedAt: {{{{ Now | Quote }}}}
 {{{{ end }}}}
 """
-    not_ready = {
+    not_ready: Json = {
         "key": '.status.conditions.[] | select( .type == "Ready" ) | .status',
         "operator": "NotIn",
         "values": ["True"],
     }
-    scheduled = [
+    scheduled: list[Json] = [
         {"key": ".metadata.deletionTimestamp", "operator": "DoesNotExist"},
         {"key": ".status.phase", "operator": "In", "values": ["Pending"]},
         {"key": ".spec.nodeName", "operator": "Exists"},
@@ -170,7 +170,7 @@ containerStatuses:
             "values": [COMPONENT_PREPARE],
         },
     ]
-    deleted = [{"key": ".metadata.deletionTimestamp", "operator": "Exists"}]
+    deleted: list[Json] = [{"key": ".metadata.deletionTimestamp", "operator": "Exists"}]
     return [
         _stage("node-ready", "Node", [not_ready], {"patches": [_status(node)]}),
         _stage("prepare-succeeded", "Pod", scheduled, {"patches": [_status(pod)]}),
