@@ -96,10 +96,15 @@ class JobWriter:
         return Conflict(f"FineTuneJob {meta.namespace}/{meta.name} is gone")
 
     def _announce(self, old: FineTuneJobStatus, new: FineTuneJobStatus, obj: Json) -> None:
-        """An Event for each change of what Ready says."""
+        """An Event for each change of what Ready says, but not for Starting.
+
+        What follows at once says more, and Events are a third of all requests.
+        """
         was = conditions.get(old, ConditionType.READY)
         ready = conditions.get(new, ConditionType.READY)
-        if ready is None or (was is not None and was.reason == ready.reason):
+        if ready is None or ready.reason == Reason.STARTING:
+            return
+        if was is not None and was.reason == ready.reason:
             return
         warning = conditions.is_true(new, ConditionType.STALLED)
         self._events.emit(obj, Reason(ready.reason), ready.message, warning=warning)
