@@ -1,4 +1,4 @@
-"""Whatever happens in whatever order: one hosted job per attempt, ends that last, no endless rounds.
+"""Whatever happens in whatever order: one hosted job an attempt, ends that last, no endless rounds.
 
 Each seed is another history of crashes, lost answers, lagging watches and changes of mind.
 """
@@ -107,7 +107,7 @@ async def test_every_history_ends_well(seed: int) -> None:
 
 
 def _running_for_nobody(world: World) -> list[str]:
-    """Hosted jobs that go on although their FineTuneJob is over or gone, and was not to keep them."""
+    """Hosted jobs that go on although the FineTuneJob is over."""
     wanted = set()
     for _, status in world.statuses():
         part = status.azure_open_ai
