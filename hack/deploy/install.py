@@ -142,10 +142,9 @@ def _operator(images: dict[str, str], ca: Path) -> None:
 
 
 def remove(progress: Progress) -> None:
-    """Takes away what `deploy` installed; the CRD and every FineTuneJob go too."""
+    """Takes away what `deploy` installed; the CRD stays, with whatever jobs others have."""
     with progress.stage("remove operator, emulator and hub"):
-        kubectl("delete", "finetunejobs", "--all", "--all-namespaces", "--ignore-not-found")
+        kubectl("delete", "finetunejobs", "--all", "-n", DEMO, "--ignore-not-found")
         for release, namespace in (("finetune", SYSTEM), ("testbed", TESTBED)):
             helm("uninstall", release, "-n", namespace, "--ignore-not-found", "--wait")
-        kubectl("delete", "crd", "finetunejobs.finetune.dev", "--ignore-not-found")
         kubectl("delete", "namespace", SYSTEM, TESTBED, DEMO, "--ignore-not-found")

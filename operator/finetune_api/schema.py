@@ -40,9 +40,12 @@ def list_map(key: str) -> dict[str, Any]:
 
 
 Decimal = Annotated[
-    str, StringConstraints(pattern=r"^[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?$", max_length=24)
+    str, StringConstraints(pattern=r"^[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]{1,2})?$", max_length=24)
 ]
-"""A non-negative decimal number as a string: the API conventions forbid floats."""
+"""A non-negative decimal number as a string: the API conventions forbid floats.
+
+Two digits of exponent, so that it is never infinite.
+"""
 
 Name = Annotated[
     str,

@@ -39,11 +39,12 @@ class ConfigMapKeyRef(ApiModel):
     """The key in it."""
 
 
-MODEL_URI = r"^(hf://[A-Za-z0-9][-A-Za-z0-9._]*/[A-Za-z0-9][-A-Za-z0-9._]*|pvc://[a-z0-9][-a-z0-9.]*(/[-A-Za-z0-9._/]*)?)$"
-DATA_URI = (
-    r"^(hf://datasets/[A-Za-z0-9][-A-Za-z0-9._]*/[A-Za-z0-9][-A-Za-z0-9._]*/[-A-Za-z0-9._/]+"
-    r"|pvc://[a-z0-9][-a-z0-9.]*/[-A-Za-z0-9._/]+|https://[^\s]+)$"
-)
+_WORD = r"[A-Za-z0-9_][-A-Za-z0-9._]*"
+PATH = rf"{_WORD}(/{_WORD})*/?"
+"""A path below a volume or a repository: no segment starts with a dot, so none leads upwards."""
+_CLAIM = r"pvc://[a-z0-9][-a-z0-9.]*"
+MODEL_URI = rf"^(hf://{_WORD}/{_WORD}|{_CLAIM}(/({PATH})?)?)$"
+DATA_URI = rf"^(hf://datasets/{_WORD}/{_WORD}/{PATH}|{_CLAIM}/{PATH}|https://[^\s]+)$"
 
 
 class Model(ApiModel):

@@ -10,7 +10,7 @@ from pydantic import ConfigDict, Field, StringConstraints
 
 from finetune_api.backends import AzureOpenAI, Kubernetes
 from finetune_api.schema import ApiModel, Decimal, Name, cel, validations
-from finetune_api.sources import Data, Model
+from finetune_api.sources import PATH, Data, Model
 
 
 class MethodType(StrEnum):
@@ -121,9 +121,7 @@ class OutputVolume(ApiModel):
     """The name of the PersistentVolumeClaim."""
     path: Annotated[
         str,
-        StringConstraints(
-            min_length=1, max_length=512, pattern=r"^[A-Za-z0-9._-][-A-Za-z0-9._/]*$"
-        ),
+        StringConstraints(min_length=1, max_length=512, pattern=rf"^{PATH}$"),
     ]
     """A folder in it, made if need be."""
 

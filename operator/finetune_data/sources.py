@@ -41,6 +41,8 @@ def _fetch(source: Source, directory: Path, patterns: Sequence[str]) -> Path:
 
 
 def _mounted(path: Path) -> Path:
+    if ".." in path.parts:
+        raise SourceError("the path leads upwards; name the file below its volume", False)
     return resolve_inside(path, mount_of(path))
 
 

@@ -1,6 +1,7 @@
 """`python -m finetune_operator`: the operator, set up by FINETUNE_* variables."""
 
 import asyncio
+import gc
 import os
 import sys
 
@@ -19,6 +20,8 @@ def main() -> int:
         print(e, file=sys.stderr)
         return 2
     logs.set_up(settings.log_level)
+    # What was imported stays: looking through it again and again was most of what gc costs.
+    gc.freeze()
     return asyncio.run(runtime.run(settings, server, build))
 
 

@@ -15,6 +15,7 @@ from finetune_operator.core.observed import ReportedProgress
 Json = dict[str, Any]
 
 _REMEMBERED_DELETIONS = 10_000
+_READ_OF_CHILDREN = frozenset({"suspend", "ttlSecondsAfterFinished", "nodeName"})
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 
@@ -46,6 +47,12 @@ def trimmed(obj: Json) -> Json:
             k: v for k, v in metadata["annotations"].items() if k != _LAST_APPLIED
         }
     return {**obj, "metadata": metadata}
+
+
+def trimmed_child(obj: Json) -> Json:
+    """A Job or pod without its template, containers and volumes: most of it, and never read."""
+    spec = {name: value for name, value in obj["spec"].items() if name in _READ_OF_CHILDREN}
+    return {**trimmed(obj), "spec": spec}
 
 
 class Store:
@@ -136,7 +143,7 @@ class Store:
             return False
         if known is not None and known["metadata"]["uid"] != uid:
             self.drop_child(resource, key)
-        self._children[resource][key] = trimmed(obj)
+        self._children[resource][key] = trimmed_child(obj)
         owner = _owner_uid(obj)
         self._owned[resource].setdefault(owner, set()).add(key)
         if wake:
