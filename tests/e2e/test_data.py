@@ -74,7 +74,7 @@ def test_bad_data_fails_before_anything_else_starts(space: Space, row: Row, make
         c.COMPONENT_PREPARE
     ]
     assert "azureOpenAI" not in status
-    assert space.list("PersistentVolumeClaim") == []
+    assert space.objects("PersistentVolumeClaim") == []
 
 
 @pytest.mark.parametrize(

@@ -167,7 +167,7 @@ def test_a_pod_that_is_refused_does_not_exist(space: Space) -> None:
     run = space.run(tiny())
     status = run.until_reason("QuotaExceeded")
     assert_told(status, "Preparing", "QuotaExceeded", "ResourceQuota is used up")
-    assert space.list("Pod") == []
+    assert space.objects("Pod") == []
     space.patch("ResourceQuota", "small", {"spec": {"hard": {"pods": "5"}}})
     run.until(lambda s: condition(s, "DataValid").get("status") == "True", "the pod is created")
 

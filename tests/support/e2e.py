@@ -9,15 +9,15 @@ import re
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import yaml
 
 from deploy.install import API_KEY, SYSTEM, TESTBED
 from finetune_api import constants as c
-from support.builders_api import Manifest
+from support.builders_api import Manifest, changed
 from support.e2e_cluster import Cluster, Json, wait_for
-from support.e2e_objects import DATA, SECRET, config_map, may_read, secret, short_rows
+from support.e2e_objects import DATA, SECRET, config_map, may_read, obj, secret, short_rows
 
 SOON = 60.0
 """Seconds for what costs no more than a small pod, on two busy cores."""
@@ -40,7 +40,7 @@ class Site:
     @classmethod
     def installed(cls, cluster: Cluster) -> "Site":
         """The operator's installation, as its Deployment describes it."""
-        found = cluster.list("Deployment", SYSTEM, f"{'app.kubernetes.io/name'}=finetune-operator")
+        found = cluster.list("Deployment", SYSTEM, "app.kubernetes.io/name=finetune-operator")
         assert found, "the operator is not installed: run `make deploy`"
         pod = found[0]["spec"]["template"]["spec"]
         container = pod["containers"][0]
@@ -84,19 +84,24 @@ class Space:
         self.name = name or f"e2e-{uuid.uuid4().hex[:8]}"
         self.runs: list[Run] = []
 
-    def set_up(self) -> None:
-        """Create it."""
-        namespace = {"metadata": {"name": self.name, "labels": {_SECURITY: "restricted"}}}
-        self.site.cluster.create("", {"apiVersion": "v1", "kind": "Namespace", **namespace})
+    def __enter__(self) -> Self:
+        labels = {_SECURITY: "restricted"}
+        namespace = changed(obj("Namespace", self.name), {"metadata.labels": labels})
+        self.site.cluster.create("", namespace)
         self.create(
             config_map(DATA, train_jsonl=short_rows()),
             secret(SECRET, key=API_KEY),
             *may_read(SECRET, self.site.account, SYSTEM),
         )
         wait_for(lambda: self.get("ServiceAccount", "default"), "the default account", within=SOON)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Ask for its end; nobody waits for it."""
+        self.remove()
 
     def remove(self) -> None:
-        """Ask for its end; nobody waits for it."""
+        """Ask for its end."""
         self.site.cluster.delete("Namespace", "", self.name)
 
     def create(self, *manifests: Manifest) -> None:
@@ -108,7 +113,7 @@ class Space:
         """One object, or None."""
         return self.site.cluster.get(kind, self.name, name)
 
-    def list(self, kind: str, labels: str = "") -> list[Json]:
+    def objects(self, kind: str, labels: str = "") -> list[Json]:
         """All objects of a kind."""
         return self.site.cluster.list(kind, self.name, labels)
 
@@ -127,6 +132,16 @@ class Space:
         run = Run(self, created["metadata"]["name"], created["metadata"]["uid"])
         self.runs.append(run)
         return run
+
+    def remote_job(self, job_id: str) -> Json:
+        """A job at the emulated account, as it truly is."""
+        jobs: list[Json] = self.site.emulator("GET", "state")["jobs"]
+        return next(job for job in jobs if job["id"] == job_id)
+
+    def remote_jobs(self) -> list[Json]:
+        """The jobs at the account that have this namespace's name as their suffix."""
+        jobs: list[Json] = self.site.emulator("GET", "state")["jobs"]
+        return [job for job in jobs if str(job["suffix"]).startswith(self.name)]
 
     def finished_pod(self, manifest: Manifest, *, within: float = SOON) -> str:
         """The log of a pod of one's own that has succeeded."""
@@ -147,12 +162,12 @@ class Space:
         """Everything that helps to understand a failure."""
         parts = [f"namespace {self.name}"]
         for kind in (c.KIND, "Job", "Pod"):
-            for found in self.list(kind):
+            for found in self.objects(kind):
                 found["metadata"].pop("managedFields", None)
                 found["kind"] = kind
                 parts.append(yaml.safe_dump(found, sort_keys=False))
-        parts += [_line(event) for event in self.list("Event")]
-        for pod in self.list("Pod"):
+        parts += [_line(event) for event in self.objects("Event")]
+        for pod in self.objects("Pod"):
             name = pod["metadata"]["name"]
             parts.append(f"# log of {name}\n{self.site.cluster.logs(self.name, name)}")
         return "\n---\n".join(parts)
@@ -245,7 +260,7 @@ class Run:
         labels = f"{c.LABEL_JOB_UID}={self.uid}"
         if component:
             labels += f",{c.LABEL_COMPONENT}={component}"
-        found = self.space.list(kind, labels)
+        found = self.space.objects(kind, labels)
         return sorted(found, key=lambda each: str(each["metadata"]["name"]))
 
     def running_pod(self) -> str:
@@ -258,8 +273,11 @@ class Run:
 
     def events(self) -> dict[str, str]:
         """The messages of its own Events by reason."""
-        mine = [e for e in self.space.list("Event") if e["involvedObject"].get("uid") == self.uid]
-        return {event["reason"]: event["message"] for event in mine}
+        return {
+            event["reason"]: event["message"]
+            for event in self.space.objects("Event")
+            if event["involvedObject"].get("uid") == self.uid
+        }
 
 
 def condition(status: Json, kind: str) -> Json:
