@@ -118,6 +118,11 @@ _REFUSED: list[tuple[str, Manifest, str, Any]] = [
      {f"l{n}": "" for n in range(65)}),
     ("a path that starts at the root", pod_job(), "spec.output.volume",
      {"claimName": "models", "path": "/etc"}),
+    ("an output path that leads upwards", pod_job(), "spec.output.volume",
+     {"claimName": "models", "path": "team/../../tmp"}),
+    ("data above its claim", pod_job(), "spec.data.training", {"uri": "pvc://d/../etc/passwd"}),
+    ("a model above its claim", pod_job(), "spec.model.uri", "pvc://models/../etc"),
+    ("a learning rate beyond all floats", pod_job(), "spec.hyperparameters.learningRate", "1e400"),
     ("11 retries", pod_job(), "spec.retryPolicy.maxRetries", 11),
     ("a deadline of no time", pod_job(), "spec.activeDeadlineSeconds", 0),
 ]  # fmt: skip

@@ -49,6 +49,11 @@ def test_a_path_is_refused(volume: Path, name: str, want: str) -> None:
     assert str(volume.parent) not in str(caught.value)
 
 
+def test_a_path_that_leads_upwards_is_refused_before_anything_is_opened(volume: Path) -> None:
+    with pytest.raises(SourceError, match="leads upwards"):
+        fetch(FileSource(path=f"{volume}/../../etc/passwd"), Path("/nowhere"))
+
+
 def test_a_device_is_no_file() -> None:
     with pytest.raises(SourceError, match="neither a file nor a folder"):
         fetch(FileSource(path="/dev/null"), Path("/nowhere"))
