@@ -85,8 +85,8 @@ cluster: setup ## The embedded cluster (or the one that KUBECONFIG names)
 	$(HACK) -m cluster up
 
 .PHONY: images
-images: setup ## Build the images and make them known to the cluster
-	$(HACK) -m images build
+images: cluster ## Build the images and make them known to the cluster
+	$(HACK) -m images build --push
 
 .PHONY: deploy
 deploy: setup ## Operator, Azure OpenAI emulator and model hub on the cluster, with Helm
