@@ -47,7 +47,8 @@ def a_child(
     meta = metadata(name, version=version, uid=uid, namespace=namespace)
     labels = {LABEL_MANAGED_BY: MANAGED_BY, LABEL_JOB_UID: of, LABEL_JOB_NAME: "tune"}
     owner = {"kind": KIND, "name": "tune", "uid": of, "controller": True}
-    return {"metadata": {**meta, "labels": labels, "ownerReferences": [owner]}}
+    meta = {**meta, "labels": labels, "ownerReferences": [owner]}
+    return {"metadata": meta, "spec": {"suspend": False}}
 
 
 def a_pod(

@@ -103,6 +103,18 @@ def test_memory_is_not_spent_on_what_nobody_reads(store: Store) -> None:
     assert "managedFields" in job["metadata"], "the caller's object stays as it was"
 
 
+def test_of_a_child_only_what_is_read_of_its_spec_is_kept(store: Store) -> None:
+    child = a_child()
+    read = {"suspend": True, "ttlSecondsAfterFinished": 60}
+    child["spec"] = {**read, "template": {"spec": {"containers": [{"name": "train"}]}}}
+    store.put_child(JOBS, child)
+
+    [kept] = store.child_jobs("uid-1")
+
+    assert kept["spec"] == read
+    assert "template" in child["spec"], "the caller's object stays as it was"
+
+
 def test_children_are_found_by_their_owners_uid(store: Store, woken: list[Key]) -> None:
     store.put_job(a_job())
     store.put_child(JOBS, a_child())
