@@ -250,7 +250,7 @@ class Reconciler:
             case plan.WriteStatus():
                 job = await self._write(job, action, memory)
             case plan.AddFinalizer():
-                job = await self._writer.finalizer(job.metadata, add=True)
+                job = await self._finalizer(job, add=True)
             case plan.DropFinalizer():
                 job = await self._let_go(job, action.orphaned)
             case plan.CreatePrepare():
@@ -317,8 +317,11 @@ class Reconciler:
         memory.exported = False
         return written
 
+    async def _finalizer(self, job: FineTuneJob, *, add: bool) -> FineTuneJob:
+        return FineTuneJob.model_validate(await self._writer.finalizer(job.metadata, add=add))
+
     async def _let_go(self, job: FineTuneJob, orphaned: str | None) -> FineTuneJob:
-        job = await self._writer.finalizer(job.metadata, add=False)
+        job = await self._finalizer(job, add=False)
         if orphaned is not None:
             logger.error("Let go of the hosted job, which may go on running: remote=%s", orphaned)
             self._out.orphaned()

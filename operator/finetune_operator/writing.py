@@ -55,15 +55,15 @@ class JobWriter:
         self._announce(old, new, written)
         return written
 
-    async def finalizer(self, meta: ObjectMeta, *, add: bool) -> FineTuneJob:
-        """Add or drop our finalizer.
+    async def finalizer(self, meta: ObjectMeta, *, add: bool) -> Json:
+        """Add or drop our finalizer; the object may be one whose spec cannot be read.
 
         Raises:
             Conflict: the object is not the one that was read.
         """
         others = [name for name in meta.finalizers if name != FINALIZER]
         body = {"metadata": {"finalizers": [*others, FINALIZER] if add else others}}
-        return FineTuneJob.model_validate(await self._patch(meta, body))
+        return await self._patch(meta, body)
 
     async def newest(self, meta: ObjectMeta) -> FineTuneJob:
         """The object as it is now.

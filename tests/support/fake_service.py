@@ -74,7 +74,7 @@ class FakeHosted:
 
     def __init__(self, service: FakeService, wake: Callable[[Key], None]) -> None:
         self._service, self._wake = service, wake
-        self._watched: dict[Key, str] = {}
+        self.watched: dict[Key, str] = {}
         self._snapshots: dict[str, Remote] = {}
         self.trouble: OperatorError | None = None
         self.sending = ""
@@ -87,14 +87,14 @@ class FakeHosted:
         if job_id is None or is_finished(job.status):
             self.forget(key)
             return None
-        self._watched[key] = job_id
+        self.watched[key] = job_id
         return self._snapshots.get(job_id)
 
     def error(self, key: Key) -> OperatorError | None:
-        return self.trouble if key in self._watched else None
+        return self.trouble if key in self.watched else None
 
     def forget(self, key: Key) -> None:
-        self._watched.pop(key, None)
+        self.watched.pop(key, None)
 
     async def create(
         self, job: FineTuneJob, *, suffix: str, training_file: str, validation_file: str | None
@@ -153,7 +153,7 @@ class FakeHosted:
 
     def poll(self) -> None:
         """Look at everything that is followed; wake whose snapshot says something new."""
-        for key, job_id in list(self._watched.items()):
+        for key, job_id in list(self.watched.items()):
             old, new = (
                 self._snapshots.get(job_id),
                 self._service.snapshot(self._service.get(job_id)),
@@ -166,5 +166,5 @@ class FakeHosted:
         """From now on polls fail with this, or go well again."""
         if trouble is not self.trouble:
             self.trouble = trouble
-            for key in list(self._watched):
+            for key in list(self.watched):
                 self._wake(key)

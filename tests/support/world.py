@@ -73,11 +73,12 @@ class World:
         self._watches: dict[str, deque[tuple[str, Json]]] = {}
         self._due: dict[Key, datetime] = {}
         self._failures: dict[Key, int] = {}
-        self._start_process()
+        self.start_process()
 
     # The operator's process
 
-    def _start_process(self) -> None:
+    def start_process(self) -> None:
+        """A new process that knows what the API server knows, and nothing else."""
         self._watches = {"finetunejobs": deque(), "jobs": deque(), "pods": deque()}
         self._due, self._failures = {}, {}
         self.store = Store(self.wake)
@@ -109,10 +110,11 @@ class World:
 
     def _look_again(self, key: Key, seconds: float) -> None:
         self._due[key] = min(
-            self._due.get(key, datetime.max.replace(tzinfo=UTC)), self._after(seconds)
+            self._due.get(key, datetime.max.replace(tzinfo=UTC)), self.after(seconds)
         )
 
-    def _after(self, seconds: float) -> datetime:
+    def after(self, seconds: float) -> datetime:
+        """So many seconds from now."""
         return self.time + timedelta(seconds=seconds)
 
     async def reconcile_due(self) -> bool:
@@ -127,8 +129,8 @@ class World:
             again = await self.reconciler.reconcile(key)
         except Crash:
             self.crashes += 1
-            self.time = self._after(self.chance.uniform(0, 20))
-            self._start_process()
+            self.time = self.after(self.chance.uniform(0, 20))
+            self.start_process()
             return True
         except Conflict:
             self._failed(key, first=0.1)
@@ -173,13 +175,13 @@ class World:
             if operation == "create" and when == "before" and self._luck(0.5):
                 # The request is on its way, and arrives after the death of who sent it.
                 self._underway.append(
-                    (self._after(self.chance.uniform(0, REQUEST_TIMEOUT)), self.hosted.sending)
+                    (self.after(self.chance.uniform(0, REQUEST_TIMEOUT)), self.hosted.sending)
                 )
             raise Crash
         if not self._unlucky(0.8):
             return
         if operation == "create" and when == "after":
-            self.time = self._after(self.chance.uniform(0, REQUEST_TIMEOUT))
+            self.time = self.after(self.chance.uniform(0, REQUEST_TIMEOUT))
             raise Ambiguous(Reason.CONFIRMING_SUBMISSION, "no answer")
         raise Transient(Reason.RATE_LIMITED, "too many requests", retry_after=5)
 
@@ -368,7 +370,7 @@ class World:
                 case "user" if self._luck(0.4):
                     self.act_as_user()
                 case "time":
-                    self.time = self._after(self.chance.choice((0.5, 5, 30)))
+                    self.time = self.after(self.chance.choice((0.5, 5, 30)))
                 case "poll":
                     trouble = Transient(Reason.SERVICE_UNAVAILABLE, "it has a failure")
                     self.hosted.set_trouble(trouble if self._unlucky() else None)
@@ -394,7 +396,7 @@ class World:
             if quiet > _QUIET and not self._due:
                 raise AssertionError(f"nothing will wake them: {self.phases()}")
             self.time = (
-                min(self._due.values()) if quiet > _QUIET else self._after(0 if worked else 5)
+                min(self._due.values()) if quiet > _QUIET else self.after(0 if worked else 5)
             )
         raise AssertionError(f"never settles: {self.phases()}")
 

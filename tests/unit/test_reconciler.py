@@ -1,0 +1,477 @@
+"""One round at a time: what is written when things go wrong, and what is forgotten."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from finetune_api.constants import FINALIZER
+from finetune_api.job import FineTuneJob
+from finetune_api.reasons import ConditionType, Phase, Reason
+from finetune_api.status import FineTuneJobStatus
+from finetune_operator.adapters.resources import (
+    CONFIG_MAPS,
+    FINETUNEJOBS,
+    JOBS,
+    PODS,
+    SERVICE_ACCOUNTS,
+    Resource,
+)
+from finetune_operator.adapters.store import Key, key_of
+from finetune_operator.core import conditions
+from finetune_operator.core.errors import Ambiguous, Conflict, OperatorError, Terminal, Transient
+from finetune_operator.memory import JobMemory
+from support.builders_api import changed, hosted_job, pod_job
+from support.fake_api import Json
+from support.world import NAMESPACE, World
+
+WRONG_KEY = Transient(
+    Reason.AUTHENTICATION_FAILED, "The key was refused", retry_after=60, waits_for_user=True
+)
+
+
+@pytest.fixture
+def world() -> World:
+    """A world in which nothing happens by itself."""
+    quiet = World(0, trouble=0)
+    quiet.wild = False
+    return quiet
+
+
+def key(name: str) -> Key:
+    return Key(NAMESPACE, name)
+
+
+def status_of(world: World, name: str) -> FineTuneJobStatus:
+    return FineTuneJobStatus.model_validate(stored(world, name).get("status", {}))
+
+
+def memory_of(world: World) -> dict[Key, JobMemory]:
+    """All that the process remembers of jobs: it has to shrink again."""
+    return world.reconciler._memory
+
+
+def stored(world: World, name: str) -> Json:
+    return world.api.objects["finetunejobs", NAMESPACE, name]
+
+
+def reason_of(world: World, name: str) -> str:
+    ready = conditions.get(status_of(world, name), ConditionType.READY)
+    assert ready is not None
+    return ready.reason
+
+
+async def work(world: World) -> None:
+    """Let the operator do all that can be done now."""
+    world.deliver_all()
+    while await world.reconcile_due():
+        world.deliver_all()
+
+
+async def until(world: World, met: Callable[[], object]) -> None:
+    """Let the world go on until something is so."""
+    for _ in range(300):
+        await work(world)
+        if met():
+            return
+        world.move()
+        world.hosted.poll()
+        world.time = world.after(1)
+    raise AssertionError(f"it never came to that: {world.phases()}")
+
+
+async def running_hosted(world: World, **spec: Any) -> None:
+    world.create_job(changed(hosted_job("tune"), {f"spec.{k}": v for k, v in spec.items()}))
+    await until(world, lambda: status_of(world, "tune").phase == Phase.RUNNING)
+
+
+def fail(world: World, resource: Resource, verb: str, error: Exception) -> None:
+    """Every such request fails from now on."""
+
+    def hook(when: str, asked: Resource, asked_verb: str) -> None:
+        if when == "before" and (asked.plural, asked_verb) == (resource.plural, verb):
+            raise error
+
+    world.api.hook = hook
+
+
+# What is forgotten
+
+
+@pytest.mark.parametrize("heard", [True, False], ids=["the watch says so", "a write finds nothing"])
+async def test_a_job_that_is_gone_leaves_nothing_behind(world: World, heard: bool) -> None:
+    world.create_job(pod_job("tune"))
+    await work(world)
+    world.api.remove(FINETUNEJOBS, stored(world, "tune"))
+    if heard:
+        world.deliver_all()
+    else:
+        world.move()
+        world.time = world.after(400)
+        for child in world.api.all(JOBS):  # its end makes the next round write
+            world.store.drop_child(JOBS, key_of(child))
+    await work(world)
+    assert world.store.job(key("tune")) is None
+    assert memory_of(world) == {}
+
+
+async def test_a_namesake_starts_with_nothing(world: World) -> None:
+    await running_hosted(world)
+    known = memory_of(world)[key("tune")]
+    old = stored(world, "tune")
+    world.api.change(FINETUNEJOBS, old, {"metadata": {"finalizers": []}})
+    world.api.remove(FINETUNEJOBS, stored(world, "tune"))
+    world.create_job(hosted_job("tune"))
+    await until(world, lambda: len(world.service.jobs) == 2)
+    assert memory_of(world)[key("tune")] is not known
+    first, second = world.service.jobs
+    assert first.suffix != second.suffix
+
+
+async def test_a_namesake_is_never_written_to(world: World) -> None:
+    world.create_job(pod_job("tune"))
+    world.deliver_all()
+    world.api.remove(FINETUNEJOBS, stored(world, "tune"))
+    world.create_job(pod_job("tune"))
+    with pytest.raises(Conflict):  # what is cached is the old one still
+        await world.reconciler.reconcile(key("tune"))
+    assert "status" not in stored(world, "tune")
+
+
+# Edits that cross a round
+
+
+async def test_an_edit_between_read_and_start_is_never_overrun(world: World) -> None:
+    world.create_job(hosted_job("tune"))
+    edits = iter([{"spec": {"hyperparameters": {"epochs": 9}}}])
+
+    def edit(when: str, asked: Resource, verb: str) -> None:
+        held = FINALIZER in stored(world, "tune")["metadata"].get("finalizers", [])
+        if when == "before" and verb == "patch" and held and (change := next(edits, None)):
+            world.api.change(FINETUNEJOBS, stored(world, "tune"), change)
+
+    world.api.hook = edit
+    await until(world, lambda: world.service.jobs)
+    status = status_of(world, "tune")
+    assert status.started_generation == stored(world, "tune")["metadata"]["generation"] == 2
+
+
+async def test_an_id_is_written_down_whatever_else_changed(world: World) -> None:
+    world.create_job(hosted_job("tune"))
+
+    def label(when: str, operation: str) -> None:
+        if (when, operation) == ("after", "create"):
+            patch = {"metadata": {"labels": {"touched": "yes"}}}
+            world.api.change(FINETUNEJOBS, stored(world, "tune"), patch)
+
+    world.hosted.hook = label
+    await until(world, lambda: world.service.jobs)
+    part = status_of(world, "tune").azure_open_ai
+    assert part is not None
+    assert part.job_id == "ftjob-1"
+
+
+# Submissions
+
+
+async def test_of_two_jobs_with_one_marker_the_oldest_stays(world: World) -> None:
+    world.create_job(hosted_job("tune"))
+    lost = iter([True])
+
+    def lose(when: str, operation: str) -> None:
+        if (when, operation) == ("after", "create") and next(lost, False):
+            world.service.create(world.hosted.sending)  # a zombie's
+            for job in world.service.jobs:
+                job.shown_from = world.time
+            raise Ambiguous(Reason.CONFIRMING_SUBMISSION, "no answer")
+
+    world.hosted.hook = lose
+    await until(world, lambda: status_of(world, "tune").phase == Phase.RUNNING)
+    part = status_of(world, "tune").azure_open_ai
+    assert part is not None
+    adopted = part.job_id
+    others = [job.status for job in world.service.jobs if job.id != adopted]
+    assert others == ["cancelled"]
+
+
+async def test_no_duplicate_is_forgotten_because_its_cancellation_failed(world: World) -> None:
+    world.create_job(hosted_job("tune"))
+
+    def lose(when: str, operation: str) -> None:
+        if (when, operation) == ("after", "create"):
+            world.service.create(world.hosted.sending)
+            for job in world.service.jobs:
+                job.shown_from = world.time
+            raise Ambiguous(Reason.CONFIRMING_SUBMISSION, "no answer")
+        if (when, operation) == ("before", "cancel"):
+            raise Transient(Reason.SERVICE_UNAVAILABLE, "not now")
+
+    world.hosted.hook = lose
+    await until(world, lambda: len(world.service.jobs) == 2)
+    part = status_of(world, "tune").azure_open_ai
+    assert part is not None
+    assert part.job_id is None, "with an id nobody would look again"
+
+
+# Errors
+
+
+async def test_what_cannot_be_created_ends_the_job(world: World) -> None:
+    fail(world, JOBS, "create", Terminal(Reason.REQUEST_REFUSED, "spec.template is invalid"))
+    world.create_job(pod_job("tune"))
+    await work(world)
+    assert status_of(world, "tune").phase == Phase.FAILED
+    assert reason_of(world, "tune") == Reason.REQUEST_REFUSED
+
+
+async def test_a_refused_status_does_not_end_the_job(world: World) -> None:
+    world.create_job(pod_job("tune"))
+    world.deliver_all()
+    fail(world, FINETUNEJOBS, "patch", Terminal(Reason.REQUEST_REFUSED, "status is invalid"))
+    with pytest.raises(Transient, match="Status was refused"):
+        await world.reconciler.reconcile(key("tune"))
+    world.api.hook = lambda when, resource, verb: None
+    assert not conditions.is_finished(status_of(world, "tune"))
+
+
+@pytest.mark.parametrize("deleting", [False, True], ids=["after the end", "while it is deleted"])
+async def test_a_refusal_that_ends_nothing_is_no_endless_loop(world: World, deleting: bool) -> None:
+    if deleting:
+        await running_hosted(world)
+        world.service.jobs[0].status = "cancelled"
+        world.api.start_deletion(FINETUNEJOBS, stored(world, "tune"))
+        world.hosted.poll()
+        refused: tuple[Resource, str] = (FINETUNEJOBS, "patch")
+    else:
+        world.create_job(pod_job("tune"))
+        await until(world, lambda: conditions.is_finished(status_of(world, "tune")))
+        world.api.change(
+            FINETUNEJOBS, stored(world, "tune"), {"spec": {"ttlSecondsAfterFinished": 5}}
+        )
+        refused = (JOBS, "patch")
+    world.deliver_all()
+    fail(world, *refused, Terminal(Reason.REQUEST_REFUSED, "no"))
+    first = world.reconciler.reconcile(key("tune"))
+    if not deleting:
+        with pytest.raises(Terminal):  # the queue waits longer and longer
+            await first
+    else:
+        again = await _seconds_or_error(first)
+        assert again is None or again > 0
+
+
+async def _seconds_or_error(round_: Any) -> float | None:
+    try:
+        seconds: float | None = await round_
+    except OperatorError:
+        return None
+    return seconds
+
+
+async def test_a_missing_right_is_told_and_clears_itself(world: World) -> None:
+    denied = Transient(Reason.PERMISSION_DENIED, "May not create Jobs", waits_for_user=True)
+    fail(world, JOBS, "create", denied)
+    world.create_job(pod_job("tune"))
+    await work(world)
+    assert (reason_of(world, "tune"), status_of(world, "tune").phase) == (
+        Reason.PERMISSION_DENIED,
+        Phase.PENDING,
+    )
+    for _ in range(12):
+        world.time = world.after(60)
+        await work(world)
+    assert conditions.is_true(status_of(world, "tune"), ConditionType.STALLED)
+    world.api.hook = lambda when, resource, verb: None
+    world.time = world.after(999)
+    await work(world)
+    assert status_of(world, "tune").phase == Phase.PREPARING
+    assert not conditions.is_true(status_of(world, "tune"), ConditionType.STALLED)
+
+
+@pytest.mark.parametrize(
+    ("trouble", "want_stalled"),
+    [
+        pytest.param(WRONG_KEY, True, id="401: somebody has to act"),
+        pytest.param(Transient(Reason.RATE_LIMITED, "Slower"), False, id="429: passes by itself"),
+        pytest.param(Transient(Reason.ENDPOINT_UNREACHABLE, "Gone"), False, id="an outage"),
+    ],
+)
+async def test_a_poll_that_fails_is_told_and_clears_itself(
+    world: World, trouble: Transient, want_stalled: bool
+) -> None:
+    await running_hosted(world)
+    world.hosted.set_trouble(trouble)
+    await work(world)
+    assert reason_of(world, "tune") == trouble.reason
+    assert status_of(world, "tune").phase == Phase.RUNNING
+    for _ in range(25):
+        world.time = world.after(15)
+        await work(world)
+    assert conditions.is_true(status_of(world, "tune"), ConditionType.STALLED) == want_stalled
+    before = world.api.writes()
+    world.time = world.after(15)
+    await work(world)
+    assert world.api.writes() == before, "the same trouble is told once"
+    world.hosted.set_trouble(None)
+    await work(world)
+    assert reason_of(world, "tune") == Reason.RUNNING
+
+
+async def test_a_name_that_somebody_else_has_is_waited_for(world: World) -> None:
+    foreign = {"kind": "ConfigMap", "metadata": {"name": "tune-result"}}
+    world.api.add(CONFIG_MAPS, NAMESPACE, foreign)
+    world.create_job(pod_job("tune"))
+    await until(world, lambda: reason_of(world, "tune") == Reason.NAME_CONFLICT)
+    assert "tune-result" in (status_of(world, "tune").message or "")
+    world.api.remove(CONFIG_MAPS, world.api.current(CONFIG_MAPS, world.api.all(CONFIG_MAPS)[0]))
+    world.time = world.after(999)
+    await until(world, lambda: status_of(world, "tune").phase == Phase.SUCCEEDED)
+
+
+async def test_a_child_that_lost_its_labels_is_not_doubled(world: World) -> None:
+    world.create_job(pod_job("tune"))
+    await until(world, lambda: status_of(world, "tune").phase == Phase.RUNNING)
+    (child,) = [c for c in world.api.all(JOBS) if c["metadata"]["name"].endswith("-a1")]
+    world.api.change(JOBS, child, {"metadata": {"labels": None}})
+    world.store.drop_child(JOBS, key_of(child))  # as its watch reports it
+    await world.reconcile_due()
+    assert reason_of(world, "tune") == Reason.NAME_CONFLICT
+
+
+async def test_the_account_of_pods_is_created_anew(world: World) -> None:
+    world.create_job(pod_job("first"))
+    await work(world)
+    world.api.remove(SERVICE_ACCOUNTS, world.api.all(SERVICE_ACCOUNTS)[0])
+    (child,) = world.api.all(JOBS)
+    world.api.add(
+        Resource("", "v1", "events"),
+        NAMESPACE,
+        {
+            "metadata": {"name": "e"},
+            "reason": "FailedCreate",
+            "message": 'Error creating: pods "x" is forbidden: error looking up service account'
+            ' team-a/finetune-trainer: serviceaccount "finetune-trainer" not found',
+            "involvedObject": {"kind": "Job", "uid": child["metadata"]["uid"]},
+        },
+    )
+    world.time = world.after(10)
+    await work(world)
+    assert len(world.api.all(SERVICE_ACCOUNTS)) == 1
+
+
+# Deletion
+
+
+async def test_with_credentials_gone_the_object_goes_in_time(world: World) -> None:
+    await running_hosted(world)
+
+    def refuse(when: str, operation: str) -> None:
+        raise WRONG_KEY
+
+    world.hosted.hook = refuse
+    world.api.start_deletion(FINETUNEJOBS, stored(world, "tune"))
+    world.deliver_all()
+    began, looks = world.time, 0
+    while ("finetunejobs", NAMESPACE, "tune") in world.api.objects:
+        again = await world.reconciler.reconcile(key("tune"))
+        world.deliver_all()
+        looks += 1
+        world.time = world.after(again or 0)
+    assert (world.time - began).total_seconds() == pytest.approx(120, abs=1)
+    assert looks < 6
+    assert world.orphaned == 1
+    assert memory_of(world) == {}
+
+
+async def test_a_leader_that_comes_late_still_tries_to_cancel(world: World) -> None:
+    await running_hosted(world)
+    world.api.start_deletion(FINETUNEJOBS, stored(world, "tune"))
+    world.time = world.after(86_400)
+    world.start_process()
+    await until(world, lambda: ("finetunejobs", NAMESPACE, "tune") not in world.api.objects)
+    assert world.service.jobs[0].status == "cancelled"
+    assert world.orphaned == 0
+
+
+async def test_a_job_that_others_hold_is_not_polled_any_more(world: World) -> None:
+    await running_hosted(world)
+    meta = {"metadata": {"finalizers": [FINALIZER, "example.com/other"]}}
+    world.api.change(FINETUNEJOBS, stored(world, "tune"), meta)
+    world.api.start_deletion(FINETUNEJOBS, stored(world, "tune"))
+    await work(world)
+    assert stored(world, "tune")["metadata"]["finalizers"] == ["example.com/other"]
+    assert world.hosted.watched == {}
+
+
+# Objects that cannot be read
+
+
+def _spoil(world: World, name: str, patch: Json) -> None:
+    obj = {**stored(world, name), **patch}
+    world.api.objects["finetunejobs", NAMESPACE, name] = obj
+    world.api.change(FINETUNEJOBS, obj, {"metadata": {"labels": {"touched": "yes"}}})
+
+
+async def test_a_spec_that_cannot_be_read_is_told(world: World) -> None:
+    world.create_job(pod_job("tune"))
+    _spoil(world, "tune", {"spec": {"model": {}}})
+    await work(world)
+    assert reason_of(world, "tune") == Reason.INVALID_SPEC
+    assert "spec.data" in (status_of(world, "tune").message or "")
+    before = world.api.writes()
+    world.wake(key("tune"))
+    await work(world)
+    assert world.api.writes() == before
+
+
+async def test_an_end_is_not_overwritten_because_the_spec_cannot_be_read(world: World) -> None:
+    world.create_job(pod_job("tune"))
+    await until(world, lambda: conditions.is_finished(status_of(world, "tune")))
+    _spoil(world, "tune", {"spec": {"model": {}}})
+    await work(world)
+    assert status_of(world, "tune").phase == Phase.SUCCEEDED
+
+
+async def test_a_status_that_cannot_be_read_is_left_alone(world: World) -> None:
+    world.create_job(pod_job("tune"))
+    _spoil(world, "tune", {"status": {"phase": "Evaluating"}})
+    await work(world)
+    assert stored(world, "tune")["status"] == {"phase": "Evaluating"}
+
+
+async def test_what_cannot_be_read_can_be_deleted(world: World) -> None:
+    await running_hosted(world)
+    _spoil(world, "tune", {"spec": {"model": {}}})
+    world.api.start_deletion(FINETUNEJOBS, stored(world, "tune"))
+    await work(world)
+    assert ("finetunejobs", NAMESPACE, "tune") not in world.api.objects
+    assert world.orphaned == 1
+
+
+# Housekeeping
+
+
+async def test_many_children_get_their_ttl_in_one_round(world: World) -> None:
+    world.create_job(pod_job("tune"))
+    await until(world, lambda: conditions.is_finished(status_of(world, "tune")))
+    (last,) = [c for c in world.api.all(JOBS) if c["metadata"]["name"].endswith("-a1")]
+    for number in range(20):
+        meta = {**last["metadata"], "name": f"tune-old-{number}"}
+        world.api.add(JOBS, NAMESPACE, {**last, "metadata": meta})
+    world.api.change(FINETUNEJOBS, stored(world, "tune"), {"spec": {"ttlSecondsAfterFinished": 60}})
+    await work(world)
+    assert all(c["spec"]["ttlSecondsAfterFinished"] == 60 for c in world.api.all(JOBS))
+
+
+async def test_a_job_costs_few_requests(world: World) -> None:
+    world.create_job(pod_job("tune"))
+    await until(world, lambda: conditions.is_finished(status_of(world, "tune")))
+    writes = [request for request in world.api.requests if request[0] in ("create", "patch")]
+    assert len(writes) <= 14, writes
+    assert not world.api.all(PODS)[0]["metadata"].get("deletionTimestamp")
+
+
+def test_the_fake_objects_are_valid() -> None:
+    world = World(0)
+    obj = world.create_job(hosted_job("tune"))
+    assert FineTuneJob.model_validate(obj).metadata.uid == "uid-1"
