@@ -18,7 +18,8 @@ import urllib3
 
 from bench import operator_load as load
 from bench import operator_report as report
-from bench.operator import PRODUCTION, create_and_wait, until_quiet
+from bench.operator import create_and_wait, until_quiet
+from bench.operator_process import OperatorProcess
 from bench.operator_site import NAMESPACE, accepted, finetune_job, plane_with_pods
 from bench.operator_usage import hosted_requests, refused, requests, usage
 from cluster.progress import Progress, Stage
@@ -27,7 +28,6 @@ from finetune_operator.adapters.api import Api
 from finetune_operator.adapters.resources import FINETUNEJOBS
 from support.emulator import API_KEY, Emulator
 from support.kube import Kube
-from support.operator_process import OperatorProcess
 
 _ROUNDS = 1
 _JOBS = 1000
@@ -87,13 +87,9 @@ def _upload(emulator: Emulator) -> str:
 
 
 def _run(kube: Kube, emulator: Emulator, folder: Path, count: int, stage: Stage) -> Figures:
-    settings = PRODUCTION | {
+    settings = {
         "azure_allowed_endpoints": emulator.url,
         "azure_ca_file": emulator.ca,
-        "azure_list_lag_seconds": 60,
-        "azure_poll_seconds": 45,
-        "azure_create_timeout_seconds": 5,
-        "azure_request_timeout_seconds": 20,
     }
     azure = {
         "endpoint": emulator.url,

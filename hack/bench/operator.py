@@ -18,6 +18,7 @@ from typing import Any
 
 from bench import operator_load as load
 from bench import operator_report as report
+from bench.operator_process import OperatorProcess
 from bench.operator_site import (
     NAMESPACE,
     accepted,
@@ -32,24 +33,12 @@ from finetune_api.reasons import Phase
 from finetune_operator.adapters.api import Api
 from finetune_operator.adapters.resources import FINETUNEJOBS, JOBS
 from support.kube import Kube, wait_for
-from support.operator_process import OperatorProcess
 
 _ROUNDS = 3
 _JOBS = 1000
 _IDLE_S = 15.0
 _SETTLING_S = 3.0
 _IN_TIME_S = 900.0
-
-PRODUCTION: dict[str, object] = {
-    "lease_duration_seconds": 10,
-    "lease_renew_deadline_seconds": 7,
-    "lease_retry_seconds": 2,
-    "stalled_after_seconds": 300,
-    "progress_interval_seconds": 15,
-    "namespaces": "",
-    "pod_namespace": NAMESPACE,
-}
-"""As the chart installs it, for the whole cluster: no short times, as tests have them."""
 
 Json = dict[str, Any]
 Figures = Json
@@ -178,7 +167,7 @@ def _measure(
         async with load.client(kube.plane.kubeconfig) as api:
             await drive(api, timeline, stage)
 
-    with OperatorProcess(folder, kube.plane.kubeconfig, PRODUCTION) as operator:
+    with OperatorProcess(folder, kube.plane.kubeconfig) as operator:
         operator.wait_until_leading()
         time.sleep(_SETTLING_S)
         before, asked = usage(operator.pid), requests(operator)
@@ -226,7 +215,7 @@ def _restarted(kube: Kube, folder: Path, count: int, stage: Stage) -> Figures:
     """From the start of a new process until every job is known, and has been looked at."""
     stage.note = "restart"
     began = time.monotonic()
-    with OperatorProcess(folder, kube.plane.kubeconfig, PRODUCTION, "restarted") as operator:
+    with OperatorProcess(folder, kube.plane.kubeconfig, name="restarted") as operator:
         operator.wait_until_leading()
         leading = time.monotonic() - began
         wait_for(

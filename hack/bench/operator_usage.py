@@ -11,7 +11,7 @@ from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from support.operator_process import OperatorProcess
+from bench.operator_process import OperatorProcess
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _MB = 1024
