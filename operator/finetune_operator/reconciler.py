@@ -31,7 +31,7 @@ from finetune_operator.writing import JobWriter, Reporter
 
 logger = logging.getLogger(__name__)
 
-_TROUBLE_LOOK = 15.0
+_TROUBLE_LOOK = 60.0
 """Seconds between two looks at a job whose service does not answer as it should."""
 _RETRY_SOONEST = 5.0
 
@@ -179,7 +179,9 @@ class Reconciler:
         trouble = self._out.hosted.error(key) if job.spec.azure_open_ai is not None else None
         if trouble is not None and not conditions.is_finished(status):
             await self._report(job, trouble, memory)
-            return _sooner(_TROUBLE_LOOK, planned.look_again_after or None)
+            # The poller wakes everybody when it changes; only Stalled comes by time alone.
+            look = min(_TROUBLE_LOOK, max(_RETRY_SOONEST, self._policy.stalled_after / 4))
+            return _sooner(look, planned.look_again_after or None)
         memory.went_well()
         wait = statuses.wait_before_writing(
             job.status, status, seen.now, self._policy.progress_interval

@@ -307,7 +307,7 @@ class World:
             patch = {"spec": {"nodeName": "node-1"}, "status": {"phase": "Running"}}
             self.api.change(PODS, pod, patch)
             return
-        codes = (75, 137, 1, 65, 69) if self._unlucky(2) else (0,)
+        codes = (75, 137, 1, 65, 69, 78) if self._unlucky(2) else (0,)
         code = self.chance.choice(codes)
         self._end_pod(pod, code, _words(child, code))
 
@@ -440,6 +440,10 @@ def _words(child: Json, code: int) -> str:
             report = PrepareReport(ok=True, training=_DATA, training_file_id="file-1")
         case 65:
             report = PrepareReport(ok=False, reason="DataInvalid", message="Bad rows")
+        case 78:
+            report = PrepareReport(
+                ok=False, reason="AuthenticationFailed", message="Wrong key", waits_for_user=True
+            )
         case 1 | 137:
             return ""
         case _:

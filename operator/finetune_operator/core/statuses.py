@@ -3,6 +3,7 @@
 Pure. A merge patch sends null for what is gone and nothing for what is unchanged.
 """
 
+import re
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -15,6 +16,8 @@ from finetune_operator.core.conditions import Summary, parse_time
 from finetune_operator.core.errors import OperatorError, Terminal, Transient
 
 Json = dict[str, Any]
+
+_FIGURES = re.compile(r"[0-9]+")
 
 
 def as_json(status: FineTuneJobStatus) -> Json:
@@ -70,12 +73,13 @@ def with_error(
 ) -> FineTuneJobStatus:
     """The status of a job whose next step failed; `lasts` is for how many seconds by now."""
     phase = job.status.phase or Phase.PENDING
+    message = _words(job.status, error)
     if isinstance(error, Terminal):
-        summary = conditions.failed(error.reason, error.message)
+        summary = conditions.failed(error.reason, message)
     elif isinstance(error, Transient) and error.waits_for_user and lasts >= stalled_after:
-        summary = conditions.waiting_for_user(phase, error.reason, error.message)
+        summary = conditions.waiting_for_user(phase, error.reason, message)
     else:
-        summary = conditions.working(phase, error.reason, error.message)
+        summary = conditions.working(phase, error.reason, message)
     told = conditions.summarise(
         job.status,
         _keep_suspended(job.status, summary),
@@ -86,6 +90,17 @@ def with_error(
         return told
     ended = attempts.end(told, now, error.reason, error.message)
     return ended.model_copy(update={"completion_time": conditions.timestamp(now)})
+
+
+def _words(status: FineTuneJobStatus, error: OperatorError) -> str:
+    """What is told of the error: as it was told before, if only figures in it have moved.
+
+    A service that asks for fewer requests says each time for how many seconds.
+    """
+    before = conditions.get(status, ConditionType.READY)
+    if before is None or _FIGURES.sub("", before.message) != _FIGURES.sub("", error.message):
+        return error.message
+    return before.message
 
 
 def _keep_suspended(status: FineTuneJobStatus, summary: Summary) -> Summary:

@@ -159,6 +159,41 @@ def test_what_may_pass_is_tried_again(
         assert plan.status.phase == Phase.PREPARING
 
 
+ASKS = PrepareReport(
+    ok=False, reason="AuthenticationFailed", message="Put in a valid key", waits_for_user=True
+)
+
+
+def _asking(tries: int, since_end: float, *, spared: int = 0) -> Plan:
+    """So many pods have met a wrong key, the first half an hour ago; `spared` were removed."""
+    job = a_job(hosted=True)
+    numbers = [0, *range(1 + spared, tries + spared)]
+    children = [a_child(job, prepare=n, state=GONE_WRONG, created=-1800 + n) for n in numbers]
+    pod = a_pod(children[-1], phase="Failed", words=ASKS, finished=at(-since_end))
+    return decide(seen(job, *children, pods=(pod,)), POLICY)
+
+
+@pytest.mark.parametrize(
+    ("tries", "since_end", "spared", "want", "want_look"),
+    [
+        pytest.param(1, 3, 0, None, 7, id="not at once"),
+        pytest.param(1, 11, 0, CreatePrepare, None, id="then by another pod"),
+        pytest.param(4, 70, 0, None, 10, id="less and less often"),
+        pytest.param(5, 161, 0, DeleteChild, None, id="old tries do not pile up"),
+        pytest.param(5, 161, 40, DeleteChild, None, id="however long it lasts"),
+    ],
+)
+def test_what_somebody_has_to_mend_is_tried_for_ever(
+    tries: int, since_end: float, spared: int, want: type[Action] | None, want_look: float | None
+) -> None:
+    plan = _asking(tries, since_end, spared=spared)
+    assert plan.action is None if want is None else isinstance(plan.action, want)
+    if want is None:
+        assert (plan.status.message, plan.look_again_after) == ("Put in a valid key", want_look)
+        assert condition(plan.status, ConditionType.STALLED) is not None
+        assert plan.status.phase == Phase.PREPARING
+
+
 def test_tries_have_an_end() -> None:
     job = a_job()
     children = [

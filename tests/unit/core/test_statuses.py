@@ -128,6 +128,19 @@ def test_an_error_is_told(
 
 
 @pytest.mark.parametrize(
+    ("message", "want"),
+    [
+        pytest.param("Busy: try again in 37 seconds", "Busy: try again in 5 seconds", id="figures"),
+        pytest.param("Busy: ask later", "Busy: ask later", id="other words"),
+    ],
+)
+def test_figures_that_move_in_an_error_are_no_news(message: str, want: str) -> None:
+    before = conditions.working(Phase.RUNNING, Reason.RATE_LIMITED, "Busy: try again in 5 seconds")
+    job = told(started(a_job()), before)
+    assert _after(Transient(Reason.RATE_LIMITED, message), job=job).message == want
+
+
+@pytest.mark.parametrize(
     "summary", [conditions.pausing(Phase.RUNNING, "Pausing"), conditions.suspended("Paused")]
 )
 def test_a_pause_of_ours_is_remembered_through_errors(summary: conditions.Summary) -> None:
