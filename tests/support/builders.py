@@ -192,7 +192,7 @@ def a_child(
         "component": COMPONENT_PREPARE if preparing else COMPONENT_TRAINER,
         "created": at(created),
         "state": state,
-        "spec_digest": names.spec_digest(job) if preparing else "",
+        "spec_digest": names.spec_digest(job) if preparing else names.pod_digest(job),
     }
     return ChildJob(**{**values, **fields})
 

@@ -185,6 +185,8 @@ def _active(seen: Observed, policy: Policy, child: ChildJob) -> Outcome:
     if pod is not None and pod.phase in ("Succeeded", "Failed"):
         return Outcome(status=status)  # the Job's own verdict follows, or another pod
     running = pod is not None and pod.phase == "Running"
+    if not running and child.spec_digest not in ("", names.pod_digest(seen.job)):
+        return _edited(seen, status)
     otherwise = conditions.working(
         Phase.RUNNING if running else Phase.PENDING,
         Reason.RUNNING if running else Reason.STARTING,
@@ -198,6 +200,16 @@ def _active(seen: Observed, policy: Policy, child: ChildJob) -> Outcome:
         return outcome
     return Outcome(
         status=status, summary=outcome.summary, look_again_after=outcome.look_again_after
+    )
+
+
+def _edited(seen: Observed, status: FineTuneJobStatus) -> Outcome:
+    """A pod that could not start, and settings that somebody has mended: no retry is used up."""
+    message = "Starting again with the edited settings"
+    return Outcome(
+        status=attempts.end(status, seen.now, Reason.RETRYING, message),
+        summary=conditions.working(Phase.PENDING, Reason.STARTING, message),
+        again=True,
     )
 
 

@@ -213,7 +213,9 @@ def training_job(job: FineTuneJob, name: str, claim: str, around: Surroundings) 
         container["resources"] = asked.resources.model_dump(mode="json", exclude_none=True)
     pod = _pod_spec(container, TRAINER_ACCOUNT, around, mounts)
     pod["terminationGracePeriodSeconds"] = _GRACE_SECONDS
-    manifest = _job(_metadata(job, name, c.COMPONENT_TRAINER), pod)
+    metadata = _metadata(job, name, c.COMPONENT_TRAINER)
+    metadata["annotations"] = {SPEC_DIGEST_ANNOTATION: names.pod_digest(job)}
+    manifest = _job(metadata, pod)
     _apply_template(manifest, job)
     if asked.queue_name:
         manifest["metadata"]["labels"][c.LABEL_KUEUE_QUEUE] = asked.queue_name

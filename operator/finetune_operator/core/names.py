@@ -69,6 +69,13 @@ def spec_digest(job: FineTuneJob, retry: str | None = None) -> str:
     return _sha256(json.dumps(relevant, sort_keys=True))[:16]
 
 
+def pod_digest(job: FineTuneJob) -> str:
+    """16 hex digits over what may be edited between attempts: image, resources and the like."""
+    asked = job.spec.kubernetes
+    dumped = None if asked is None else asked.model_dump(mode="json", exclude_none=True)
+    return _sha256(json.dumps(dumped, sort_keys=True))[:16]
+
+
 def training_digest(job: FineTuneJob) -> str:
     """A digest over everything that changes what a hosted job learns, its data included."""
     spec, data = job.spec.model_dump(mode="json"), job.status.data

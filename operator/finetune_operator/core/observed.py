@@ -39,7 +39,7 @@ class ChildJob:
     deleting: bool = False
     queue: str | None = None
     spec_digest: str = ""
-    """Prepare: digest of the part of the spec it was made for."""
+    """Of the part of the spec that it was made for."""
     has_ttl: bool = False
 
 

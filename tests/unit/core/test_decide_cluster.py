@@ -404,3 +404,31 @@ def test_the_newest_of_two_pods_counts() -> None:
     status = decide(seen(job, child, pods=(new, lost)), POLICY).status
     assert status.kubernetes is not None
     assert status.kubernetes.pod_name == "new"
+
+
+LARGE = {"kubernetes.resources": {"limits": {"memory": "640Gi"}}}
+
+
+@pytest.mark.parametrize(
+    ("phase", "want_over"),
+    [
+        pytest.param("Pending", True, id="it waits for room that there is not"),
+        pytest.param(None, True, id="it was not even created"),
+        pytest.param("Running", False, id="it runs by now: effective at the next attempt"),
+    ],
+)
+def test_settings_that_were_mended_replace_a_pod_that_cannot_start(
+    phase: str | None, want_over: bool
+) -> None:
+    child = a_child(started(a_job(spec=LARGE)))
+    job = started(a_job(generation=2), retries=1)
+    pods = () if phase is None else (a_pod(child, phase=phase),)
+    plan = decide(seen(job, child, pods=pods, events=()), POLICY)
+    assert plan.status.attempts is not None
+    assert (plan.status.attempts[-1].end_time is not None) == want_over
+    assert plan.status.retries == 1, "it costs none"
+    if want_over:
+        ended = job.model_copy(update={"status": plan.status})
+        assert plan.look_again_after == 0
+        assert isinstance(decide(seen(ended, child), POLICY).action, DeleteChild)
+        assert isinstance(decide(seen(ended), POLICY).action, WriteStatus)

@@ -179,6 +179,14 @@ def test_the_pod_template_is_a_closed_list() -> None:
     assert {"name": "OMP_NUM_THREADS", "value": "4"} in container_of(job)["env"]
 
 
+def test_a_child_says_which_settings_it_was_made_for() -> None:
+    digests = {
+        job["metadata"]["annotations"][manifests.SPEC_DIGEST_ANNOTATION]
+        for job in (training(), training(**{"kubernetes.image": "mine:2"}), training(suspend=True))
+    }
+    assert len(digests) == 2
+
+
 def test_resources_and_image_are_the_users() -> None:
     limits = {"nvidia.com/gpu": "1", "memory": "64Gi"}
     job = training(**{"kubernetes.image": "mine:2", "kubernetes.resources": {"limits": limits}})
