@@ -1,12 +1,10 @@
-"""The operator as a real process: `python -m finetune_operator`, FINETUNE_* variables, KUBECONFIG.
+"""The operator as a process of its own, set up by FINETUNE_* variables and KUBECONFIG alone.
 
 Short times, so that what takes minutes in a cluster takes seconds here; nothing else differs.
 """
 
 import os
 import signal
-import subprocess
-import sys
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
@@ -15,15 +13,16 @@ from types import TracebackType
 from typing import Self
 
 from cluster.controlplane import free_port
-from support.kube import wait_for
+from support.forked import Forked
+from support.kube import TooLate, wait_for
 
-LEASE_S, CREATE_TIMEOUT_S, LIST_LAG_S = 3.0, 1.5, 1.5
+LEASE_S, CREATE_TIMEOUT_S, LIST_LAG_S = 5.0, 1.5, 1.5
 """Until a submission whose fate is unknown may be sent again: their sum, and a look."""
 
 FAST = {
     "lease_duration_seconds": LEASE_S,
-    "lease_renew_deadline_seconds": 2.5,
-    "lease_retry_seconds": 0.3,
+    "lease_renew_deadline_seconds": 4,
+    "lease_retry_seconds": 0.5,
     "azure_create_timeout_seconds": CREATE_TIMEOUT_S,
     "azure_list_lag_seconds": LIST_LAG_S,
     "azure_request_timeout_seconds": 5,
@@ -43,7 +42,11 @@ class OperatorProcess:
     """One replica; several may run, and any may be killed or frozen."""
 
     def __init__(
-        self, folder: Path, kubeconfig: Path, settings: Mapping[str, object], name: str = "operator"
+        self,
+        folder: Path,
+        kubeconfig: Path,
+        settings: Mapping[str, object],
+        name: str = "operator",
     ) -> None:
         """Start it; `settings` by their names, beside FAST."""
         folder.mkdir(parents=True, exist_ok=True)
@@ -52,25 +55,13 @@ class OperatorProcess:
         chosen = FAST | {"health_port": self._port} | dict(settings)
         variables = {f"FINETUNE_{key.upper()}": str(value) for key, value in chosen.items()}
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("FINETUNE_")}
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                # The kernel ends it with the tests, however they end.
-                ["setpriv", "--pdeathsig", "KILL", sys.executable, "-m", "finetune_operator"],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=inherited | variables | {"KUBECONFIG": str(kubeconfig)},
-            )
+        environment = inherited | variables | {"KUBECONFIG": str(kubeconfig)}
+        self._process = Forked("finetune_operator.__main__", [], environment, self.log)
 
     @property
     def exit_code(self) -> int | None:
         """None while it runs."""
-        return self._process.poll()
-
-    @property
-    def pid(self) -> int:
-        """Under which /proc tells what it uses."""
-        return self._process.pid
+        return self._process.exit_code
 
     def read(self, path: str) -> str:
         """What a health endpoint says; empty if it does not answer."""
@@ -98,16 +89,16 @@ class OperatorProcess:
 
     def kill(self) -> None:
         """SIGKILL: nothing is tidied up."""
-        self._process.kill()
-        self._process.wait()
+        self._process.send(signal.SIGKILL)
+        self.wait_until_ended()
 
     def freeze(self) -> None:
         """SIGSTOP: it does nothing any more and does not know it."""
-        self._process.send_signal(signal.SIGSTOP)
+        self._process.send(signal.SIGSTOP)
 
     def thaw(self) -> None:
         """SIGCONT."""
-        self._process.send_signal(signal.SIGCONT)
+        self._process.send(signal.SIGCONT)
 
     def wait_until_ended(self, within: float = _ENDING_S) -> int:
         """Its exit code, once it has one."""
@@ -115,12 +106,11 @@ class OperatorProcess:
 
     def stop(self) -> int:
         """SIGTERM, as the kubelet ends a pod; its exit code."""
-        if self.exit_code is None:
-            self.thaw()
-            self._process.terminate()
+        self.thaw()
+        self._process.send(signal.SIGTERM)
         try:
-            return self._process.wait(_ENDING_S)
-        except subprocess.TimeoutExpired:
+            return self.wait_until_ended()
+        except TooLate:
             self.kill()
             raise
 

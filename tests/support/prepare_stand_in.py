@@ -7,14 +7,11 @@ completes the Job. It knows volumes and a container's end; nothing of the operat
 
 import base64
 import json
-import multiprocessing
 import os
-import sys
 import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -22,8 +19,8 @@ from typing import Self
 import urllib3
 
 from finetune_api import constants as c
-from finetune_operator.prepare import __main__ as program
-from support.kube import CONFIG_MAPS, SECRETS, Answered, Json, Kube
+from support.forked import Forked
+from support.kube import CONFIG_MAPS, SECRETS, Answered, Json, Kube, wait_for
 
 PODS = "/api/v1/namespaces/{}/pods"
 
@@ -47,7 +44,6 @@ class PrepareStandIn:
         """Start to look for pods; `folder` takes what a node's disk would."""
         self.runs = 0
         self._kube, self._folder = kube, folder
-        self._processes = _forks()
         self._taken: set[str] = set()
         self._stop = threading.Event()
         self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="prepare")
@@ -145,20 +141,16 @@ class PrepareStandIn:
             "AZURE_TOKEN_FILE": str(root / c.AZURE_TOKEN_FILE.lstrip("/")),
             "AZURE_CA_FILE": str(root / c.AZURE_CA_FILE.lstrip("/")),
             "TERMINATION_LOG": str(root / "last-words"),
-            "TMPDIR": str(root / "tmp"),
+            "TMPDIR": str(root / c.SCRATCH_DIR.lstrip("/")),
         }
-        log = root / "log"
-        process = self._processes.Process(
-            target=_be_the_program, args=(str(config), environment, str(log))
-        )
         self.runs += 1
-        process.start()
-        process.join(_LONGEST_S)
-        if process.exitcode is None:
-            process.kill()
-            process.join()
-        code = process.exitcode or 0
-        process.close()
+        process = Forked(
+            "finetune_operator.prepare.__main__",
+            [str(config)],
+            dict(os.environ) | environment,
+            root / "log",
+        )
+        code = wait_for(lambda: process.exit_code, "the program ends", within=_LONGEST_S)
         return code if code >= 0 else 128 - code
 
     def _tell(self, pod: Json, code: int, message: str) -> None:
@@ -212,20 +204,3 @@ def _moved(config: str, root: Path) -> str:
         if file and file["source"]["kind"] == "file":
             file["source"]["path"] = f"{root}{file['source']['path']}"
     return json.dumps(task)
-
-
-def _forks() -> ForkServerContext:
-    """Processes that have the program's imports behind them: a second less for each pod."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([program.__name__, "finetune_operator.prepare.upload"])
-    return context
-
-
-def _be_the_program(config: str, environment: dict[str, str], log: str) -> None:
-    """In the new process: what `python -m finetune_operator.prepare CONFIG` does."""
-    with open(log, "ab") as sink:
-        os.dup2(sink.fileno(), 1)
-        os.dup2(sink.fileno(), 2)
-    os.environ.update(environment)
-    sys.argv = ["prepare", config]
-    sys.exit(program.main())

@@ -12,7 +12,7 @@ from support.api_gate import ApiGate
 from support.emulator import API_KEY
 from support.emulator_control import JOBS_PATH
 from support.hosted_site import SLOW, SPEED, Outcomes, Scenario, Site, condition
-from support.kube import CONFIG_MAPS, NAMESPACES, Json, wait_for
+from support.kube import CONFIG_MAPS, NAMESPACES, SECRETS, Json, wait_for
 
 pytestmark = pytest.mark.integration
 
@@ -280,6 +280,7 @@ def its_namespace_is_deleted_and_the_key_is_gone(site: Site) -> None:
     site.submit("orca")
     site.wait_for_phase("orca", "Queued")
     first.kill()
+    site.kube.delete(SECRETS, site.namespace, "azure")
     site.kube.call("DELETE", f"{NAMESPACES}/{site.namespace}")
     with site.operator("operator-2").wait_until_leading() as second:
         _gone(site, site.namespace)

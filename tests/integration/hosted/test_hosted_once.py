@@ -7,7 +7,7 @@ import pytest
 
 from support.api_gate import ApiGate
 from support.emulator_control import JOBS_PATH, Moment
-from support.hosted_site import Outcomes, Scenario, Site
+from support.hosted_site import SLOW, SPEED, Outcomes, Scenario, Site
 from support.kube import EVENTS, wait_for
 from support.operator_process import CREATE_TIMEOUT_S, LEASE_S, LIST_LAG_S
 
@@ -71,7 +71,7 @@ def killed_again_while_it_looks(site: Site) -> None:
 
 
 def killed_and_the_list_does_not_show_the_job_yet(site: Site) -> None:
-    site.emulator.configure(list_lag_seconds=LEASE_S + CREATE_TIMEOUT_S + LIST_LAG_S)
+    site.emulator.configure(list_lag_seconds=2 * LEASE_S + CREATE_TIMEOUT_S)
     killed_at("POST", JOBS_PATH, "after")(site)
 
 
@@ -128,6 +128,7 @@ def cut_and_the_list_fails(site: Site) -> None:
 
 def created_twice_the_older_counts(site: Site) -> None:
     """Nobody but us posts with our marker: what another leader did beyond all bounds of time."""
+    site.emulator.run_at(SLOW)
     site.emulator.hold("POST", JOBS_PATH, moment="after")
     first = site.operator().wait_until_leading()
     site.submit("orca")
@@ -135,8 +136,11 @@ def created_twice_the_older_counts(site: Site) -> None:
     first.kill()
     [older] = site.remote("orca")
     site.emulator.release()
+    site.emulator.advance(1)
     site.create_again(older)
     with site.operator("operator-2").wait_until_leading():
+        site.wait_for_phase("orca", "Queued")
+        site.emulator.run_at(SPEED)
         status = site.wait_for_phase("orca", "Succeeded")
     assert status["azureOpenAI"]["jobID"] == older["id"]
     assert sorted(job["status"] for job in site.remote("orca")) == ["cancelled", "succeeded"]

@@ -138,7 +138,7 @@ def test_the_api_server_goes_away_while_a_job_is_created(site: Site) -> None:
     """The id cannot be written down: the job is found by its marker afterwards."""
     site.emulator.run_at(SLOW)
     site.emulator.hold("POST", JOBS_PATH, moment="after")
-    first = site.operator(azure_create_timeout_seconds=2.4).wait_until_leading()
+    first = site.operator(azure_create_timeout_seconds=4).wait_until_leading()
     site.submit("orca")
     site.emulator.wait_until_held()
     with site.kube.plane.outage():
