@@ -23,15 +23,20 @@ from support.operator_process import OperatorProcess
 EXAMPLES = Path(__file__).parents[2] / "examples"
 ROWS = EXAMPLES / "data" / "gsm8k-sft" / "train.jsonl"
 FEW = 48
+QUEUE_S, STEP_S, PAUSING_S = 30, 5, 10
 PACE = (
-    "--queue-seconds=30",
-    "--step-seconds=5",
+    f"--queue-seconds={QUEUE_S}",
+    f"--step-seconds={STEP_S}",
     "--silent-seconds=30",
-    "--pausing-seconds=10",
+    f"--pausing-seconds={PAUSING_S}",
     "--resuming-seconds=10",
     "--pending-polls=0",
 )
 """48 rows in batches of 16, twice: 6 steps, 90 service seconds."""
+LONG = {"hyperparameters": {"epochs": 2, "batchSize": 2}}
+"""48 steps."""
+TRAINING_S = QUEUE_S + 12 * STEP_S
+"""The service tells of every tenth step: until then nobody can know that a pause is possible."""
 SPEED = 60.0
 """A job of that pace takes a second and a half."""
 SLOW = 0.0

@@ -1,4 +1,4 @@
-"""Pause, cancel, deadline and deletion: what is stopped here is stopped at the service first.
+"""Pause, cancel and deadline: what is stopped here is stopped at the service first.
 
 Each scenario has a site of its own; they are played side by side.
 """
@@ -7,22 +7,21 @@ from collections.abc import Callable
 
 import pytest
 
-from finetune_api.constants import DETACH_ANNOTATION
-from support.api_gate import ApiGate
-from support.emulator import API_KEY
 from support.emulator_control import JOBS_PATH
-from support.hosted_site import SLOW, SPEED, Outcomes, Scenario, Site, condition
-from support.kube import CONFIG_MAPS, NAMESPACES, SECRETS, Json, wait_for
+from support.hosted_site import (
+    LONG,
+    PAUSING_S,
+    SLOW,
+    SPEED,
+    TRAINING_S,
+    Outcomes,
+    Scenario,
+    Site,
+    condition,
+)
+from support.kube import CONFIG_MAPS, Json, wait_for
 
 pytestmark = pytest.mark.integration
-
-_QUEUE_S, _STEP_S, _PAUSING_S = 30, 5, 10
-"""Service seconds of the sites' pace."""
-_LONG = {"hyperparameters": {"epochs": 2, "batchSize": 2}}
-"""48 steps."""
-_TRAINING_S = _QUEUE_S + 12 * _STEP_S
-"""The service tells of every tenth step: until then nobody can know that a pause is possible."""
-_ORPHANS = "finetune_orphaned_remote_objects_total"
 
 
 def _paths(site: Site) -> list[str]:
@@ -35,14 +34,14 @@ def _paths(site: Site) -> list[str]:
 def paused_after_the_first_step_and_resumed(site: Site) -> None:
     site.emulator.run_at(SLOW)
     with site.operator().wait_until_leading():
-        site.submit("orca", **_LONG)
+        site.submit("orca", **LONG)
         site.wait_for_phase("orca", "Queued")
         site.edit("orca", {"spec": {"suspend": True}})
         site.wait_for_reason("orca", "Pausing")
         assert not any(path.endswith("/pause") for path in _paths(site))
-        site.emulator.advance(_TRAINING_S)
+        site.emulator.advance(TRAINING_S)
         site.wait_for_remote("orca", "pausing", lambda job: job["status"] == "pausing")
-        site.emulator.advance(_PAUSING_S)
+        site.emulator.advance(PAUSING_S)
         status = site.wait_for_phase("orca", "Suspended")
         assert condition(status, "Suspended")["status"] == "True"
         assert condition(status, "Reconciling")["status"] is None
@@ -70,16 +69,16 @@ def suspended_while_its_creation_is_in_doubt(site: Site) -> None:
     site.emulator.run_at(SLOW)
     site.emulator.hold("POST", JOBS_PATH, moment="after")
     first = site.operator().wait_until_leading()
-    site.submit("orca", **_LONG)
+    site.submit("orca", **LONG)
     site.emulator.wait_until_held()
     first.kill()
     site.emulator.release()
     site.edit("orca", {"spec": {"suspend": True}})
     with site.operator("operator-2").wait_until_leading():
         site.wait_for_reason("orca", "Pausing")
-        site.emulator.advance(_TRAINING_S)
+        site.emulator.advance(TRAINING_S)
         site.wait_for_remote("orca", "pausing", lambda job: job["status"] == "pausing")
-        site.emulator.advance(_PAUSING_S)
+        site.emulator.advance(PAUSING_S)
         site.wait_for_phase("orca", "Suspended")
         site.edit("orca", {"spec": {"suspend": False}})
         site.emulator.run_at(SPEED)
@@ -134,13 +133,13 @@ def _cancelled_when(
     def scenario(site: Site) -> None:
         site.emulator.run_at(SLOW)
         with site.operator().wait_until_leading():
-            site.submit("orca", **_LONG)
+            site.submit("orca", **LONG)
             site.wait_for_phase("orca", "Queued")
             site.emulator.advance(after)
             if suspend:
                 site.edit("orca", {"spec": {"suspend": True}})
                 site.wait_for_remote("orca", "pausing", lambda job: job["status"] == "pausing")
-                site.emulator.advance(_PAUSING_S)
+                site.emulator.advance(PAUSING_S)
             site.wait("orca", "is at its stage", look)
             site.edit("orca", {"spec": {"cancel": True}})
             _cancelled(site, remote=["cancelled"])
@@ -153,9 +152,9 @@ def _in_phase(phase: str) -> Callable[[Json], bool]:
 
 
 cancelled_in_the_queue = _cancelled_when(_in_phase("Queued"), after=0)
-cancelled_while_it_trains = _cancelled_when(_in_phase("Running"), after=_TRAINING_S)
+cancelled_while_it_trains = _cancelled_when(_in_phase("Running"), after=TRAINING_S)
 cancelled_while_it_is_paused = _cancelled_when(
-    _in_phase("Suspended"), after=_TRAINING_S, suspend=True
+    _in_phase("Suspended"), after=TRAINING_S, suspend=True
 )
 
 
@@ -181,130 +180,6 @@ def past_its_deadline(site: Site) -> None:
     assert [job["status"] for job in site.remote("orca")] == ["cancelled"]
 
 
-# Deletion
-
-
-def deleted_while_it_trains(site: Site) -> None:
-    site.emulator.run_at(SLOW)
-    with site.operator().wait_until_leading() as operator:
-        site.submit("orca", **_LONG)
-        site.wait_for_phase("orca", "Queued")
-        site.emulator.advance(_TRAINING_S)
-        site.wait_for_phase("orca", "Running")
-        site.delete("orca")
-        site.wait_until_gone("orca")
-        assert [job["status"] for job in site.remote("orca")] == ["cancelled"]
-        assert operator.metric(_ORPHANS) == 0
-
-
-def deleted_while_its_creation_is_in_doubt(site: Site) -> None:
-    site.emulator.run_at(SLOW)
-    site.emulator.hold("POST", JOBS_PATH, moment="after")
-    with site.operator(deletion_grace_seconds=30).wait_until_leading():
-        site.submit("orca")
-        site.emulator.wait_until_held()
-        site.delete("orca")
-        site.emulator.release(drop=True)
-        site.wait_until_gone("orca")
-    assert [job["status"] for job in site.remote("orca")] == ["cancelled"]
-
-
-def _left_running(site: Site, *, metadata: Json, spec: Json) -> None:
-    site.emulator.run_at(SLOW)
-    with site.operator().wait_until_leading() as operator:
-        site.submit("orca", **spec)
-        site.wait_for_phase("orca", "Queued")
-        site.edit("orca", {"metadata": metadata})
-        site.delete("orca")
-        site.wait_until_gone("orca")
-        assert [job["status"] for job in site.remote("orca")] == ["pending"]
-        assert operator.metric(_ORPHANS) == 0
-
-
-def detached(site: Site) -> None:
-    _left_running(site, metadata={"annotations": {DETACH_ANNOTATION: "true"}}, spec={})
-
-
-def deleted_with_the_policy_keep(site: Site) -> None:
-    _left_running(site, metadata={}, spec={"deletionPolicy": {"job": "Keep"}})
-
-
-def deleted_with_a_key_that_is_refused(site: Site) -> None:
-    """It insists for the time of grace, then says what it leaves behind."""
-    site.emulator.run_at(SLOW)
-    with site.operator().wait_until_leading() as operator:
-        site.submit("orca")
-        site.wait_for_phase("orca", "Queued")
-        site.emulator.reply(401, "POST", "/cancel$", times=None, headers={"retry-after": "1"})
-        site.delete("orca")
-        site.wait_until_gone("orca")
-        assert operator.metric(_ORPHANS) == 1
-        assert site.remote("orca")[0]["id"] in operator.log.read_text()
-
-
-def deleted_and_the_key_is_mended_in_time(site: Site) -> None:
-    site.emulator.run_at(SLOW)
-    with site.operator(deletion_grace_seconds=60).wait_until_leading() as operator:
-        site.submit("orca")
-        site.wait_for_phase("orca", "Queued")
-        site.emulator.reply(401, "POST", "/cancel$", times=2, headers={"retry-after": "1"})
-        site.delete("orca")
-        site.wait_until_gone("orca")
-        assert operator.metric(_ORPHANS) == 0
-    assert [job["status"] for job in site.remote("orca")] == ["cancelled"]
-
-
-def _gone(site: Site, namespace: str) -> None:
-    def looked() -> bool:
-        found = site.kube.call("GET", NAMESPACES)["items"]
-        return namespace not in {item["metadata"]["name"] for item in found}
-
-    wait_for(looked, f"namespace {namespace} is gone", within=40, told=lambda: site.told("orca"))
-
-
-def its_namespace_is_deleted(site: Site) -> None:
-    site.emulator.run_at(SLOW)
-    with site.operator().wait_until_leading() as operator:
-        site.submit("orca")
-        site.wait_for_phase("orca", "Queued")
-        site.kube.call("DELETE", f"{NAMESPACES}/{site.namespace}")
-        _gone(site, site.namespace)
-        cancelled = [job["status"] for job in site.remote("orca")] == ["cancelled"]
-        assert cancelled or operator.metric(_ORPHANS) == 1
-
-
-def its_namespace_is_deleted_and_the_key_is_gone(site: Site) -> None:
-    """The successor cannot read the key any more; the namespace goes within the time of grace."""
-    site.emulator.run_at(SLOW)
-    first = site.operator().wait_until_leading()
-    site.submit("orca")
-    site.wait_for_phase("orca", "Queued")
-    first.kill()
-    site.kube.delete(SECRETS, site.namespace, "azure")
-    site.kube.call("DELETE", f"{NAMESPACES}/{site.namespace}")
-    with site.operator("operator-2").wait_until_leading() as second:
-        _gone(site, site.namespace)
-        assert second.metric(_ORPHANS) == 1
-    assert API_KEY not in second.log.read_text()
-
-
-def deleted_with_its_last_request_held(site: Site) -> None:
-    """Killed when the finalizer is dropped: the successor finds nothing that is left to do."""
-    site.emulator.run_at(SLOW)
-    with ApiGate(site.kube.plane, site.folder) as gate:
-        barrier = gate.hold("PATCH", "/orca$", body=r'"finalizers":\[\]')
-        first = site.operator(kubeconfig=gate.kubeconfig).wait_until_leading()
-        site.submit("orca")
-        site.wait_for_phase("orca", "Queued")
-        site.delete("orca")
-        wait_for(barrier.held.is_set, "the finalizer is dropped", within=30, told=first.told)
-        first.kill()
-        gate.release(barrier, drop=True)
-    with site.operator("operator-2").wait_until_leading():
-        site.wait_until_gone("orca")
-    assert [job["status"] for job in site.remote("orca")] == ["cancelled"]
-
-
 def row(scenario: Scenario, narrative: str) -> object:
     """A row of the table."""
     return pytest.param(scenario, id=narrative)
@@ -323,15 +198,6 @@ def row(scenario: Scenario, narrative: str) -> object:
         row(cancelled_while_it_is_paused, "cancel: while it is paused"),
         row(cancelled_at_the_service, "cancelled at the service, not by us"),
         row(past_its_deadline, "deadline: cancelled at the service"),
-        row(deleted_while_it_trains, "delete: cancelled at the service"),
-        row(deleted_while_its_creation_is_in_doubt, "delete: while its creation is in doubt"),
-        row(detached, "delete: detached, left running"),
-        row(deleted_with_the_policy_keep, "delete: policy Keep, left running"),
-        row(deleted_with_a_key_that_is_refused, "delete: refused key, let go after the grace"),
-        row(deleted_and_the_key_is_mended_in_time, "delete: key mended in time, cancelled"),
-        row(deleted_with_its_last_request_held, "delete: killed before the finalizer goes"),
-        row(its_namespace_is_deleted, "namespace deleted"),
-        row(its_namespace_is_deleted_and_the_key_is_gone, "namespace deleted, the key is gone"),
     ],
 )
 def test_ending(scenario: Scenario, outcomes: Outcomes) -> None:

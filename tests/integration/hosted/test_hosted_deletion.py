@@ -1,0 +1,161 @@
+"""Deletion: what runs at the service is cancelled first, and nothing holds an object for ever.
+
+Each scenario has a site of its own; they are played side by side.
+"""
+
+import pytest
+
+from finetune_api.constants import DETACH_ANNOTATION
+from support.api_gate import ApiGate
+from support.emulator import API_KEY
+from support.emulator_control import JOBS_PATH
+from support.hosted_site import LONG, SLOW, TRAINING_S, Outcomes, Scenario, Site
+from support.kube import NAMESPACES, SECRETS, Json, wait_for
+
+pytestmark = pytest.mark.integration
+
+_ORPHANS = "finetune_orphaned_remote_objects_total"
+
+
+def deleted_while_it_trains(site: Site) -> None:
+    site.emulator.run_at(SLOW)
+    with site.operator().wait_until_leading() as operator:
+        site.submit("orca", **LONG)
+        site.wait_for_phase("orca", "Queued")
+        site.emulator.advance(TRAINING_S)
+        site.wait_for_phase("orca", "Running")
+        site.delete("orca")
+        site.wait_until_gone("orca")
+        assert [job["status"] for job in site.remote("orca")] == ["cancelled"]
+        assert operator.metric(_ORPHANS) == 0
+
+
+def deleted_while_its_creation_is_in_doubt(site: Site) -> None:
+    site.emulator.run_at(SLOW)
+    site.emulator.hold("POST", JOBS_PATH, moment="after")
+    with site.operator(deletion_grace_seconds=30).wait_until_leading():
+        site.submit("orca")
+        site.emulator.wait_until_held()
+        site.delete("orca")
+        site.emulator.release(drop=True)
+        site.wait_until_gone("orca")
+    assert [job["status"] for job in site.remote("orca")] == ["cancelled"]
+
+
+def _left_running(site: Site, *, metadata: Json, spec: Json) -> None:
+    site.emulator.run_at(SLOW)
+    with site.operator().wait_until_leading() as operator:
+        site.submit("orca", **spec)
+        site.wait_for_phase("orca", "Queued")
+        site.edit("orca", {"metadata": metadata})
+        site.delete("orca")
+        site.wait_until_gone("orca")
+        assert [job["status"] for job in site.remote("orca")] == ["pending"]
+        assert operator.metric(_ORPHANS) == 0
+
+
+def detached(site: Site) -> None:
+    _left_running(site, metadata={"annotations": {DETACH_ANNOTATION: "true"}}, spec={})
+
+
+def deleted_with_the_policy_keep(site: Site) -> None:
+    _left_running(site, metadata={}, spec={"deletionPolicy": {"job": "Keep"}})
+
+
+def deleted_with_a_key_that_is_refused(site: Site) -> None:
+    """It insists for the time of grace, then says what it leaves behind."""
+    site.emulator.run_at(SLOW)
+    with site.operator().wait_until_leading() as operator:
+        site.submit("orca")
+        site.wait_for_phase("orca", "Queued")
+        site.emulator.reply(401, "POST", "/cancel$", times=None, headers={"retry-after": "1"})
+        site.delete("orca")
+        site.wait_until_gone("orca")
+        assert operator.metric(_ORPHANS) == 1
+        assert site.remote("orca")[0]["id"] in operator.log.read_text()
+
+
+def deleted_and_the_key_is_mended_in_time(site: Site) -> None:
+    site.emulator.run_at(SLOW)
+    with site.operator(deletion_grace_seconds=60).wait_until_leading() as operator:
+        site.submit("orca")
+        site.wait_for_phase("orca", "Queued")
+        site.emulator.reply(401, "POST", "/cancel$", times=2, headers={"retry-after": "1"})
+        site.delete("orca")
+        site.wait_until_gone("orca")
+        assert operator.metric(_ORPHANS) == 0
+    assert [job["status"] for job in site.remote("orca")] == ["cancelled"]
+
+
+def _gone(site: Site, namespace: str) -> None:
+    def looked() -> bool:
+        found = site.kube.call("GET", NAMESPACES)["items"]
+        return namespace not in {item["metadata"]["name"] for item in found}
+
+    wait_for(looked, f"namespace {namespace} is gone", within=40, told=lambda: site.told("orca"))
+
+
+def its_namespace_is_deleted(site: Site) -> None:
+    site.emulator.run_at(SLOW)
+    with site.operator().wait_until_leading() as operator:
+        site.submit("orca")
+        site.wait_for_phase("orca", "Queued")
+        site.kube.call("DELETE", f"{NAMESPACES}/{site.namespace}")
+        _gone(site, site.namespace)
+        cancelled = [job["status"] for job in site.remote("orca")] == ["cancelled"]
+        assert cancelled or operator.metric(_ORPHANS) == 1
+
+
+def its_namespace_is_deleted_and_the_key_is_gone(site: Site) -> None:
+    """The successor cannot read the key any more; the namespace goes within the time of grace."""
+    site.emulator.run_at(SLOW)
+    first = site.operator().wait_until_leading()
+    site.submit("orca")
+    site.wait_for_phase("orca", "Queued")
+    first.kill()
+    site.kube.delete(SECRETS, site.namespace, "azure")
+    site.kube.call("DELETE", f"{NAMESPACES}/{site.namespace}")
+    with site.operator("operator-2").wait_until_leading() as second:
+        _gone(site, site.namespace)
+        assert second.metric(_ORPHANS) == 1
+    assert API_KEY not in second.log.read_text()
+
+
+def deleted_with_its_last_request_held(site: Site) -> None:
+    """Killed when the finalizer is dropped: the successor finds nothing that is left to do."""
+    site.emulator.run_at(SLOW)
+    with ApiGate(site.kube.plane, site.folder) as gate:
+        barrier = gate.hold("PATCH", "/orca$", body=r'"finalizers":\[\]')
+        first = site.operator(kubeconfig=gate.kubeconfig).wait_until_leading()
+        site.submit("orca")
+        site.wait_for_phase("orca", "Queued")
+        site.delete("orca")
+        wait_for(barrier.held.is_set, "the finalizer is dropped", within=30, told=first.told)
+        first.kill()
+        gate.release(barrier, drop=True)
+    with site.operator("operator-2").wait_until_leading():
+        site.wait_until_gone("orca")
+    assert [job["status"] for job in site.remote("orca")] == ["cancelled"]
+
+
+def row(scenario: Scenario, narrative: str) -> object:
+    """A row of the table."""
+    return pytest.param(scenario, id=narrative)
+
+
+@pytest.mark.parametrize(
+    "scenario",
+    [
+        row(its_namespace_is_deleted, "namespace deleted"),
+        row(its_namespace_is_deleted_and_the_key_is_gone, "namespace deleted, the key is gone"),
+        row(deleted_while_it_trains, "cancelled at the service"),
+        row(deleted_while_its_creation_is_in_doubt, "while its creation is in doubt"),
+        row(detached, "detached, left running"),
+        row(deleted_with_the_policy_keep, "policy Keep, left running"),
+        row(deleted_with_a_key_that_is_refused, "refused key, let go after the grace"),
+        row(deleted_and_the_key_is_mended_in_time, "key mended in time, cancelled"),
+        row(deleted_with_its_last_request_held, "killed before the finalizer goes"),
+    ],
+)
+def test_deletion(scenario: Scenario, outcomes: Outcomes) -> None:
+    outcomes[scenario].result()
