@@ -54,8 +54,10 @@ class AzureAuth(ApiModel):
 class AzureOpenAI(ApiModel):
     """The hosted backend."""
 
+    # Printable ASCII without ?, # and @: what a blank is, the API server's and Python's regular
+    # expressions do not agree on.
     endpoint: Annotated[
-        str, StringConstraints(min_length=9, max_length=512, pattern=r"^https://[^\s?#@]+$")
+        str, StringConstraints(min_length=9, max_length=512, pattern=r'^https://[!"$->A-~]+$')
     ]
     """The account's address, such as https://my-account.openai.azure.com."""
     training_type: TrainingType | None = None

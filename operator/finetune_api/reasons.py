@@ -47,7 +47,6 @@ class Reason(StrEnum):
     QUEUED = "Queued"
     ADMITTED = "Admitted"
     RUNNING = "Running"
-    RESUMED = "Resumed"
     SUCCEEDED = "Succeeded"
     RETRYING = "Retrying"
     RETRY_REQUESTED = "RetryRequested"
@@ -106,14 +105,9 @@ class Reason(StrEnum):
     DIVERGED = "Diverged"
     DISK_FULL = "DiskFull"
     NO_PROGRESS = "NoProgress"
-    RETRIES_EXHAUSTED = "RetriesExhausted"
     DEADLINE_EXCEEDED = "DeadlineExceeded"
     PREPARE_FAILED = "PrepareFailed"
     CANCELLED_REMOTELY = "CancelledRemotely"
-
-    # Deletion
-    ORPHANED = "RemoteJobOrphaned"
-    DETACHED = "Detached"
 
 
 class ExitCode(IntEnum):

@@ -39,13 +39,23 @@ def list_map(key: str) -> dict[str, Any]:
     return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": [key]}
 
 
+_EXPONENT = r"([eE][-+]?[0-9]{1,2})?"
 Decimal = Annotated[
-    str, StringConstraints(pattern=r"^[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]{1,2})?$", max_length=24)
+    str,
+    StringConstraints(
+        pattern=(
+            rf"^([0-9]*[1-9][0-9]*(\.[0-9]+)?{_EXPONENT}|[0-9]+\.[0-9]*[1-9][0-9]*{_EXPONENT})$"
+        ),
+        max_length=24,
+    ),
 ]
-"""A non-negative decimal number as a string: the API conventions forbid floats.
+"""A positive decimal number as a string: the API conventions forbid floats.
 
 Two digits of exponent, so that it is never infinite.
 """
+
+Fraction = Annotated[str, StringConstraints(pattern=r"^0(\.[0-9]+)?$", max_length=24)]
+"""A decimal number from 0 to below 1, as a string."""
 
 Name = Annotated[
     str,

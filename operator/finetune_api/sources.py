@@ -44,7 +44,7 @@ PATH = rf"{_WORD}(/{_WORD})*/?"
 """A path below a volume or a repository: no segment starts with a dot, so none leads upwards."""
 _CLAIM = r"pvc://[a-z0-9][-a-z0-9.]*"
 MODEL_URI = rf"^(hf://{_WORD}/{_WORD}|{_CLAIM}(/({PATH})?)?)$"
-DATA_URI = rf"^(hf://datasets/{_WORD}/{_WORD}/{PATH}|{_CLAIM}/{PATH}|https://[^\s]+)$"
+DATA_URI = rf"^(hf://datasets/{_WORD}/{_WORD}/{PATH}|{_CLAIM}/{PATH}|https://[!-~]+)$"
 
 
 class Model(ApiModel):

@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import ConfigDict, Field, StringConstraints
 
 from finetune_api.backends import AzureOpenAI, Kubernetes
-from finetune_api.schema import ApiModel, Decimal, Name, cel, validations
+from finetune_api.schema import ApiModel, Decimal, Fraction, Name, cel, validations
 from finetune_api.sources import PATH, Data, Model
 
 
@@ -99,7 +99,7 @@ class ParameterEfficient(ApiModel):
     """Absent: 16."""
     alpha: Annotated[int, Field(ge=1, le=4096)] | None = None
     """Absent: twice the rank."""
-    dropout: Decimal | None = None
+    dropout: Fraction | None = None
     """Absent: 0."""
     target_modules: TargetModules | None = None
     """Absent: AllLinear."""

@@ -123,6 +123,10 @@ _REFUSED: list[tuple[str, Manifest, str, Any]] = [
     ("data above its claim", pod_job(), "spec.data.training", {"uri": "pvc://d/../etc/passwd"}),
     ("a model above its claim", pod_job(), "spec.model.uri", "pvc://models/../etc"),
     ("a learning rate beyond all floats", pod_job(), "spec.hyperparameters.learningRate", "1e400"),
+    ("a learning rate of nothing", pod_job(), "spec.hyperparameters.learningRate", "0.0"),
+    ("all units dropped", pod_job(), "spec.parameterEfficient", {"dropout": "1.0"}),
+    ("an endpoint with a no-break space", hosted_job(), "spec.azureOpenAI.endpoint",
+     "https://a.example\u00a0"),
     ("11 retries", pod_job(), "spec.retryPolicy.maxRetries", 11),
     ("a deadline of no time", pod_job(), "spec.activeDeadlineSeconds", 0),
 ]  # fmt: skip

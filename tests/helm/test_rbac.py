@@ -176,7 +176,6 @@ _VERBS = {
     "create": "create",
     "create_subresource": "create",
     "merge_patch": "patch",
-    "json_patch": "patch",
     "delete": "delete",
     "watch": "watch",
 }

@@ -92,7 +92,10 @@ def _explain(error: Exception, output: Path | None, story: Story) -> TrainerRepo
         return story.report(ExitCode.DISK_FULL, Reason.DISK_FULL, message)
     traceback.print_exception(error)
     if type(error).__name__ == "OutOfMemoryError":  # torch's, without importing it
-        message = "The GPU's memory is full: lower hyperparameters.microBatchSize."
+        message = (
+            "The GPU's memory is full: use a larger GPU, or a lower microBatchSize in a new"
+            " FineTuneJob."
+        )
         return story.report(ExitCode.GPU_OUT_OF_MEMORY, Reason.GPU_OUT_OF_MEMORY, message)
     kind = type(error).__name__
     message = f"Training stopped on an unexpected {kind}; the pod's log says where."

@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,8 @@ class Supervisor:
     def _forward(self, number: int, _frame: object) -> None:
         self.stop_requested = True
         if self._child is not None:
-            os.kill(self._child, number)
+            with suppress(ProcessLookupError):  # it ended this very moment
+                os.kill(self._child, number)
 
     def _wait(self, child: int) -> int:
         while True:
@@ -83,7 +85,7 @@ def _memory_sentence() -> str:
     size = f" of {limit / (1 << 30):.3g} GiB" if limit else ""
     return (
         f"The training process was killed, most likely at the container's memory limit{size}: "
-        "raise spec.kubernetes.resources.limits.memory, or lower hyperparameters.microBatchSize."
+        "raise spec.kubernetes.resources.limits.memory, then ask for a retry."
     )
 
 

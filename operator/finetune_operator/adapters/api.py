@@ -20,7 +20,6 @@ from finetune_operator.core.errors import Conflict, Transient
 
 _CHUNK = 500
 _MERGE = "application/merge-patch+json"
-_JSON_PATCH = "application/json-patch+json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,21 +151,6 @@ class Api:
         )
         return await self._send("PATCH", asked, body=body, content_type=_MERGE)
 
-    async def json_patch(
-        self,
-        resource: Resource,
-        namespace: str,
-        name: str,
-        operations: list[Json],
-        *,
-        subresource: str = "",
-    ) -> Json | None:
-        """The object as patched by RFC 6902 operations; None if it is gone."""
-        asked = Request(
-            verb="patch", resource=resource, namespace=namespace, name=name, subresource=subresource
-        )
-        return await self._send("PATCH", asked, body=operations, content_type=_JSON_PATCH)
-
     async def delete(
         self,
         resource: Resource,
@@ -248,7 +232,7 @@ class Api:
         method: str,
         asked: Request,
         *,
-        body: Json | list[Json] | None = None,
+        body: Json | None = None,
         content_type: str = "application/json",
         params: dict[str, str] | None = None,
         path: str | None = None,

@@ -81,10 +81,6 @@ class Store:
         """All keys, as a list that survives changes."""
         return list(self._jobs)
 
-    def key_by_uid(self, uid: str) -> Key | None:
-        """The key of a FineTuneJob that exists."""
-        return self._keys.get(uid)
-
     def put_job(self, obj: Json, *, wake: bool = True) -> bool:
         """Take over a newer state; False: what is known is as new. Own writes need no waking."""
         key, uid = key_of(obj), obj["metadata"]["uid"]
@@ -143,8 +139,10 @@ class Store:
             return False
         if known is not None and known["metadata"]["uid"] != uid:
             self.drop_child(resource, key)
-        self._children[resource][key] = trimmed_child(obj)
         owner = _owner_uid(obj)
+        if known is not None and _owner_uid(known) != owner:  # somebody took the label away
+            self._disown(resource, key, _owner_uid(known))
+        self._children[resource][key] = trimmed_child(obj)
         self._owned[resource].setdefault(owner, set()).add(key)
         if wake:
             self._wake_owner(owner)
@@ -157,11 +155,13 @@ class Store:
             return
         del self._children[resource][key]
         self._bury(known)
-        owner = _owner_uid(known)
-        owned = self._owned[resource][owner]
+        self._disown(resource, key, _owner_uid(known))
+
+    def _disown(self, resource: Resource, key: Key, owner: str) -> None:
+        owned = self._owned[resource].get(owner, set())
         owned.discard(key)
         if not owned:
-            del self._owned[resource][owner]
+            self._owned[resource].pop(owner, None)
         self._wake_owner(owner)
 
     def keep_children(

@@ -25,7 +25,7 @@ _TABLE: dict[int, Verdict] = {
     ExitCode.BAD_DATA: Verdict(reason=Reason.DATA_INVALID, message="The data cannot be used: correct it", retry=False),
     ExitCode.UNAVAILABLE: Verdict(reason=Reason.DATA_UNAVAILABLE, message="The model or the data could not be read", retry=True),
     ExitCode.INTERNAL: Verdict(reason=Reason.TRAINING_FAILED, message="The trainer stopped with an unexpected error: see the pod's log", retry=True),
-    ExitCode.GPU_OUT_OF_MEMORY: Verdict(reason=Reason.GPU_OUT_OF_MEMORY, message="The GPU's memory was not enough: lower microBatchSize or maxSequenceLength", retry=False),
+    ExitCode.GPU_OUT_OF_MEMORY: Verdict(reason=Reason.GPU_OUT_OF_MEMORY, message="The GPU's memory was not enough: use a larger GPU, or a lower microBatchSize in a new FineTuneJob", retry=False),
     ExitCode.DISK_FULL: Verdict(reason=Reason.DISK_FULL, message="The output volume is full: enlarge it, then ask for a retry", retry=False),
     ExitCode.DIVERGED: Verdict(reason=Reason.DIVERGED, message="The loss is not finite: lower the learning rate in a new FineTuneJob", retry=False),
     ExitCode.BAD_CONFIG: Verdict(reason=Reason.CONFIG_INVALID, message="A setting cannot be used: correct it", retry=False),

@@ -82,8 +82,9 @@ def test_a_late_deletion_spares_the_namesake(store: Store) -> None:
 
     store.drop_job(TUNE, "old")
 
-    assert store.key_by_uid("new") == TUNE
-    assert store.key_by_uid("old") is None
+    kept = store.job(TUNE)
+    assert kept is not None
+    assert kept["metadata"]["uid"] == "new"
 
 
 def test_memory_is_not_spent_on_what_nobody_reads(store: Store) -> None:
@@ -124,6 +125,20 @@ def test_children_are_found_by_their_owners_uid(store: Store, woken: list[Key]) 
     assert [c["metadata"]["name"] for c in store.child_jobs("uid-1")] == ["tune-1"]
     assert [c["metadata"]["name"] for c in store.child_pods("uid-1")] == ["tune-1-abc"]
     assert woken == [TUNE] * 3, "the job, its child and its pod; not the stranger's child"
+
+
+def test_a_child_whose_label_is_moved_changes_hands(store: Store, woken: list[Key]) -> None:
+    store.put_job(a_job())
+    store.put_child(JOBS, a_child())
+    woken.clear()
+
+    store.put_child(JOBS, a_child(of="uid-2", version=900))
+
+    assert store.child_jobs("uid-1") == []
+    assert [c["metadata"]["name"] for c in store.child_jobs("uid-2")] == ["tune-1"]
+    assert woken == [TUNE], "whoever lost it has to look"
+    store.drop_child(JOBS, Key("team-a", "tune-1"))
+    assert store.child_jobs("uid-1") == store.child_jobs("uid-2") == []
 
 
 def test_deleted_child_wakes_its_owner(store: Store, woken: list[Key]) -> None:
