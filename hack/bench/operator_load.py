@@ -95,13 +95,18 @@ async def create_jobs(api: Api, manifests: Iterable[Json], timeline: Timeline) -
 
 
 async def events(api: Api, resource: Resource, version: int) -> AsyncIterator[Json]:
-    """The objects that are added or changed from now on."""
-    watch = api.watch(
-        resource, NAMESPACE, labels="", version=version, seconds=_WATCH_S, silence=_WATCH_S
-    )
-    async for event in watch:
-        if event["type"] in ("ADDED", "MODIFIED"):
-            yield event["object"]
+    """The objects that are added or changed from now on, for ever.
+
+    The API server ends a watch whose reader is slow: it goes on from where it ended.
+    """
+    while True:
+        watch = api.watch(
+            resource, NAMESPACE, labels="", version=version, seconds=_WATCH_S, silence=_WATCH_S
+        )
+        async for event in watch:
+            version = int(event["object"]["metadata"]["resourceVersion"])
+            if event["type"] in ("ADDED", "MODIFIED"):
+                yield event["object"]
 
 
 async def version(api: Api, resource: Resource) -> int:
