@@ -20,6 +20,8 @@ class JobMemory:
     submissions: dict[str, SubmissionFacts] = field(default_factory=dict)
     cancelled: dict[str, datetime] = field(default_factory=dict)
     """When the service accepted the cancellation of a hosted job, by id."""
+    holds_finalizer: bool = False
+    """This leadership added the finalizer: before that, nothing of the job was at the service."""
     exported: bool = False
     deleting_since: datetime | None = None
     """When this leadership first saw that the object is being deleted."""
@@ -33,8 +35,13 @@ class JobMemory:
         )
 
     def recorded(self, marker: str, now: datetime) -> None:
-        """This leadership wrote the marker: nobody else can have sent it."""
-        self.submissions[marker] = SubmissionFacts(recorded_here=True, known_since=now)
+        """This leadership wrote the marker: nobody else can have sent it.
+
+        Unless the finalizer was there before, or the marker was known before: then a status was
+        lost, and what it said may have been done.
+        """
+        fresh = self.holds_finalizer and marker not in self.submissions
+        self.submissions[marker] = SubmissionFacts(recorded_here=fresh, known_since=now)
 
     def posted(self, marker: str, now: datetime | None) -> None:
         """The submission was sent at this moment; None: it certainly was not."""

@@ -253,6 +253,7 @@ class Reconciler:
                 job = await self._write(job, action, memory)
             case plan.AddFinalizer():
                 job = await self._finalizer(job, add=True)
+                memory.holds_finalizer = True
             case plan.DropFinalizer():
                 job = await self._let_go(job, action.orphaned)
             case plan.CreatePrepare():

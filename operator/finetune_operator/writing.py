@@ -96,7 +96,7 @@ class JobWriter:
         return Conflict(f"FineTuneJob {meta.namespace}/{meta.name} is gone")
 
     def _announce(self, old: FineTuneJobStatus, new: FineTuneJobStatus, obj: Json) -> None:
-        """An Event for each change of what Ready says, but not for Starting.
+        """An Event for each change of what Ready says and for each Stalled, but not for Starting.
 
         What follows at once says more, and Events are a third of all requests.
         """
@@ -104,7 +104,8 @@ class JobWriter:
         ready = conditions.get(new, ConditionType.READY)
         if ready is None or ready.reason == Reason.STARTING:
             return
-        if was is not None and was.reason == ready.reason:
-            return
         warning = conditions.is_true(new, ConditionType.STALLED)
+        worse = warning and not conditions.is_true(old, ConditionType.STALLED)
+        if was is not None and was.reason == ready.reason and not worse:
+            return
         self._events.emit(obj, Reason(ready.reason), ready.message, warning=warning)

@@ -174,6 +174,27 @@ async def test_an_id_is_written_down_whatever_else_changed(world: World) -> None
 # Submissions
 
 
+async def test_a_job_whose_status_was_lost_is_found_and_not_paid_for_twice(world: World) -> None:
+    await running_hosted(world)
+    world.api.change(FINETUNEJOBS, stored(world, "tune"), {"status": None})
+    await until(world, lambda: status_of(world, "tune").phase == Phase.RUNNING)
+    (only,) = world.service.jobs
+    part = status_of(world, "tune").azure_open_ai
+    assert part is not None
+    assert part.job_id == only.id
+
+
+async def test_a_result_name_that_is_taken_is_told_before_anything_is_paid_for(
+    world: World,
+) -> None:
+    foreign = {"kind": "ConfigMap", "metadata": {"name": "tune-result"}}
+    world.api.add(CONFIG_MAPS, NAMESPACE, foreign)
+    world.create_job(hosted_job("tune"))
+    await until(world, lambda: reason_of(world, "tune") == Reason.NAME_CONFLICT)
+    assert world.service.jobs == []
+    assert world.api.all(JOBS) == []
+
+
 async def test_of_two_jobs_with_one_marker_the_oldest_stays(world: World) -> None:
     world.create_job(hosted_job("tune"))
     lost = iter([True])

@@ -93,7 +93,7 @@ def _check_rest(world: World) -> None:
         assert child["metadata"]["ownerReferences"][0]["uid"] in owners
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(16))
 async def test_every_history_ends_well(seed: int) -> None:
     world = World(seed)
     watcher = Watcher(world)

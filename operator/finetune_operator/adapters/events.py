@@ -44,6 +44,7 @@ class _About:
     uid: str
     reason: str
     message: str
+    warning: bool
 
 
 class Events:
@@ -62,7 +63,7 @@ class Events:
     def emit(self, job: Json, reason: Reason, message: str, *, warning: bool = False) -> None:
         """Have an Event written about a FineTuneJob, unless it just was; never raises or waits."""
         metadata = job["metadata"]
-        about = _About(metadata["uid"], reason.value, message)
+        about = _About(metadata["uid"], reason.value, message, warning)
         fresh = self._fresh(self._terminating, metadata["namespace"])
         if fresh or self._fresh(self._written, about):
             return

@@ -67,8 +67,16 @@ class Cluster:
             denied_ranges=list(self._ranges.denied),
         )
         name = names.prepare_name(job, retry)
+        await self._check_result_name(job)
         await self.ensure_account(job.metadata.namespace)
         await self._create_job(job, manifests.prepare_job(job, name, config, self._around()))
+
+    async def _check_result_name(self, job: FineTuneJob) -> None:
+        """Before anything is spent: the result's ConfigMap must be ours to write."""
+        name = names.result_name(job)
+        found = await self._api.get(CONFIG_MAPS, job.metadata.namespace, name)
+        if found is not None and not _is_ours(found, job):
+            raise _conflict("ConfigMap", name)
 
     async def create_training(self, job: FineTuneJob, attempt: int) -> None:
         """Creates the Job of an attempt and what it mounts, as far as it is not there yet."""
@@ -189,8 +197,8 @@ def _is_ours(found: Json, job: FineTuneJob) -> bool:
 def _conflict(kind: str, name: str) -> Transient:
     return Transient(
         Reason.NAME_CONFLICT,
-        f"{kind} {name} exists but does not belong to this job, or not by its labels and owner any"
-        " more: delete it, or rename one of the two",
+        f"{kind} {name} exists but its labels and owner are not this job's: delete it, or choose"
+        " another name for the job",
         retry_after=5.0,  # a namesake's leftovers are on their way out
         waits_for_user=True,
     )
