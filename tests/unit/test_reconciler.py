@@ -176,7 +176,8 @@ async def test_an_id_is_written_down_whatever_else_changed(world: World) -> None
 
 async def test_a_job_whose_status_was_lost_is_found_and_not_paid_for_twice(world: World) -> None:
     await running_hosted(world)
-    world.api.change(FINETUNEJOBS, stored(world, "tune"), {"status": None})
+    lost = dict.fromkeys(stored(world, "tune")["status"])
+    world.api.change(FINETUNEJOBS, stored(world, "tune"), {"status": lost})
     await until(world, lambda: status_of(world, "tune").phase == Phase.RUNNING)
     (only,) = world.service.jobs
     part = status_of(world, "tune").azure_open_ai
