@@ -178,7 +178,7 @@ async def test_a_job_whose_status_was_lost_is_found_and_not_paid_for_twice(world
     await running_hosted(world)
     lost = dict.fromkeys(stored(world, "tune")["status"])
     world.api.change(FINETUNEJOBS, stored(world, "tune"), {"status": lost})
-    await until(world, lambda: status_of(world, "tune").phase == Phase.RUNNING)
+    await until(world, lambda: status_of(world, "tune").phase == Phase.SUCCEEDED)
     (only,) = world.service.jobs
     part = status_of(world, "tune").azure_open_ai
     assert part is not None
