@@ -99,6 +99,7 @@ class Ended:
     report: Json
     log: str
     errors: str
+    folder: Path
 
 
 def run_pod(
@@ -128,7 +129,7 @@ def run_pod(
         log = "".join(_until_end(process, when, send))
         _, errors = process.communicate()
     report = json.loads(words.read_text()) if words.exists() else {}
-    return Ended(code=process.returncode, report=report, log=log, errors=errors)
+    return Ended(code=process.returncode, report=report, log=log, errors=errors, folder=folder)
 
 
 def pod_environment() -> dict[str, str]:
