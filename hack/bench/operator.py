@@ -186,6 +186,7 @@ def _measure(
             "peak_rss": after.peak_rss,
             "requests": {name: n / count for name, n in sorted(asked.items())},
             "refused": dict(refused(operator)),
+            "events_dropped": samples(operator, "finetune_events_dropped").total() / count,
         }
         stage.note = "idle"
         figures |= _idle(operator)

@@ -99,6 +99,7 @@ _ROWS: list[tuple[str, Callable[[Figures], float]]] = [
     ("create → there p50, s", lambda r: r["reached"]["p50"]),
     ("create → there p99, s", lambda r: r["reached"]["p99"]),
     ("requests a job", lambda r: sum(r["requests"].values())),
+    ("Events not written (a burst overflows their backlog), a job", lambda r: r["events_dropped"]),
     ("operator CPU, ms a job", lambda r: r["cpu_ms"]),
     ("operator CPU, ms a request", lambda r: r["cpu_ms"] / sum(r["requests"].values())),
     ("operator RSS, peak, MB", lambda r: r["peak_rss"]),
