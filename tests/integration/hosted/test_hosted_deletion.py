@@ -121,6 +121,23 @@ def its_namespace_is_deleted_and_the_key_is_gone(site: Site) -> None:
     assert API_KEY not in second.log.read_text()
 
 
+def killed_at_the_cancel(site: Site) -> None:
+    """Cancelled, but the answer is lost with its reader: the successor sees that it is over."""
+    site.emulator.run_at(SLOW)
+    site.emulator.hold("POST", "/cancel$", moment="after")
+    first = site.operator().wait_until_leading()
+    site.submit("orca")
+    site.wait_for_phase("orca", "Queued")
+    site.delete("orca")
+    site.emulator.wait_until_held()
+    first.kill()
+    site.emulator.release()
+    with site.operator("operator-2", deletion_grace_seconds=60).wait_until_leading() as second:
+        site.wait_until_gone("orca")
+        assert second.metric(_ORPHANS) == 0
+    assert [job["status"] for job in site.remote("orca")] == ["cancelled"]
+
+
 def deleted_with_its_last_request_held(site: Site) -> None:
     """Killed when the finalizer is dropped: the successor finds nothing that is left to do."""
     site.emulator.run_at(SLOW)
@@ -154,6 +171,7 @@ def row(scenario: Scenario, narrative: str) -> object:
         row(deleted_with_the_policy_keep, "policy Keep, left running"),
         row(deleted_with_a_key_that_is_refused, "refused key, let go after the grace"),
         row(deleted_and_the_key_is_mended_in_time, "key mended in time, cancelled"),
+        row(killed_at_the_cancel, "killed at the cancel"),
         row(deleted_with_its_last_request_held, "killed before the finalizer goes"),
     ],
 )
