@@ -29,8 +29,8 @@ the first {rows} rows of gsm8k-sft; LoRA, rank 16, on every linear layer, learni
 Same for every arm: the model's bytes, the rows, the loss mask (answers only), the LoRA targets, the
 examples per step, and the environment, GOMP_SPINCOUNT included, which only C would set by itself.
 A is the command line as it comes: float32 weights, activation checkpointing, padding. B is one
-process with a bf16 base, no activation checkpointing and packing: {packed} sequences of 1024 tokens a
-step, as many examples on average, not the same ones. C runs through its supervisor with its own
+process with a bf16 base, no activation checkpointing and packing: {packed} sequences of 1024 tokens
+a step, as many examples on average, not the same ones. C runs through its supervisor with its own
 choices, and also writes a resumable checkpoint.
 
 Wall clock and CPU time run from process start to saved result. The order of the arms rotates.
