@@ -10,6 +10,7 @@ from finetune_api.reasons import Reason
 from finetune_operator.core.observed import SubmissionFacts
 
 _CANCEL_AGAIN = timedelta(minutes=2)
+_LONG_AGO = timedelta(days=1)
 
 
 @dataclass
@@ -34,14 +35,16 @@ class JobMemory:
             marker, SubmissionFacts(recorded_here=False, known_since=now)
         )
 
-    def recorded(self, marker: str, now: datetime) -> None:
+    def recorded(self, marker: str, now: datetime, *, held: bool) -> None:
         """This leadership wrote the marker: nobody else can have sent it.
 
         Unless the finalizer was there before, or the marker was known before: then a status was
-        lost, and what it said may have been done.
+        lost, and what it said may have been done. A job that is not `held` by a finalizer leaves
+        no such trace: one look at the service, and no wait before it.
         """
         fresh = self.holds_finalizer and marker not in self.submissions
-        self.submissions[marker] = SubmissionFacts(recorded_here=fresh, known_since=now)
+        since = now if held else now - _LONG_AGO
+        self.submissions[marker] = SubmissionFacts(recorded_here=fresh, known_since=since)
 
     def posted(self, marker: str, now: datetime | None) -> None:
         """The submission was sent at this moment; None: it certainly was not."""

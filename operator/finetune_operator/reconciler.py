@@ -316,7 +316,8 @@ class Reconciler:
         written = await self._writer.status(job, action.status)
         part = written.status.azure_open_ai
         if action.records_submission and part and part.submission:
-            memory.recorded(part.submission.marker, self._out.now())
+            held = FINALIZER in written.metadata.finalizers
+            memory.recorded(part.submission.marker, self._out.now(), held=held)
         memory.exported = False
         return written
 

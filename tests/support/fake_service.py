@@ -41,10 +41,11 @@ class FakeService:
         self.now, self._lag = now, lag
         self.jobs: list[HostedJob] = []
 
-    def create(self, suffix: str) -> HostedJob:
-        shown = self.now() + timedelta(seconds=self._lag())
+    def create(self, suffix: str, at: datetime | None = None) -> HostedJob:
+        created = at or self.now()
+        shown = created + timedelta(seconds=self._lag())
         job = HostedJob(
-            id=f"ftjob-{len(self.jobs) + 1}", suffix=suffix, created=self.now(), shown_from=shown
+            id=f"ftjob-{len(self.jobs) + 1}", suffix=suffix, created=created, shown_from=shown
         )
         self.jobs.append(job)
         return job

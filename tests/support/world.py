@@ -168,7 +168,15 @@ class World:
         if self._unlucky(0.2):
             raise Transient(Reason.API_ERROR, "the API server did not answer", retry_after=1)
 
+    def _arrive(self) -> None:
+        """Requests of a dead process reach the service, at their own time."""
+        for moment, marker in list(self._underway):
+            if moment <= self.time:
+                self._underway.remove((moment, marker))
+                self.service.create(marker, moment)
+
     def _around_service(self, when: str, operation: str) -> None:
+        self._arrive()
         if self.wild and self._luck(0.2):
             self._deliver_some()
         if self._unlucky(0.3):
@@ -217,10 +225,7 @@ class World:
 
     def move(self) -> None:
         """One step of everything outside the operator."""
-        for moment, marker in list(self._underway):
-            if moment <= self.time:
-                self._underway.remove((moment, marker))
-                self.service.create(marker)
+        self._arrive()
         owners = {obj["metadata"]["uid"] for obj in self.api.all(FINETUNEJOBS)}
         for obj in self.api.all(JOBS):
             if obj["metadata"]["ownerReferences"][0]["uid"] not in owners:

@@ -174,6 +174,17 @@ async def test_an_id_is_written_down_whatever_else_changed(world: World) -> None
 # Submissions
 
 
+@pytest.mark.parametrize("policy", ["Cancel", "Keep"])
+async def test_a_first_submission_is_not_kept_waiting(world: World, policy: str) -> None:
+    manifest = changed(hosted_job("tune"), {"spec.deletionPolicy": {"job": policy}})
+    world.create_job(manifest)
+    began = world.time
+    await until(world, lambda: world.service.jobs)
+    assert (world.time - began).total_seconds() < 30
+    held = FINALIZER in stored(world, "tune")["metadata"].get("finalizers", [])
+    assert held == (policy == "Cancel")
+
+
 async def test_a_job_whose_status_was_lost_is_found_and_not_paid_for_twice(world: World) -> None:
     await running_hosted(world)
     lost = dict.fromkeys(stored(world, "tune")["status"])
