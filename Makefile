@@ -69,7 +69,7 @@ test-fast: setup ## Unit, contract, chart, trainer, and real processes without a
 
 .PHONY: test-e2e
 test-e2e: setup deploy ## Everything that needs pods, on the embedded cluster
-	$(PYTEST) tests/e2e tests/integration -m "e2e and not slow" -q
+	$(PYTEST) tests/e2e -m "e2e and not slow" -q -n 4 --dist worksteal
 
 .PHONY: test-slow
 test-slow: setup deploy ## The slow tests
