@@ -198,6 +198,8 @@ class KubernetesStatus(ApiModel):
     """The node of that pod."""
     queue_name: ShortText | None = None
     """The Kueue LocalQueue it waits or runs in."""
+    claim_policy: Annotated[str, Field(max_length=8)] | None = None
+    """Delete or Keep: what becomes of the job's own PVC, as its owner says. Absent: Keep."""
     checkpoint: CheckpointStatus | None = None
     replacements: Count | None = None
     """Pods that were replaced since a step was last gained; never counted as retries."""

@@ -278,6 +278,9 @@ class Reconciler:
                 found = replace(found, account_ensured=True)
             case plan.SetTtl():
                 await cluster.set_ttl(job, action.name, action.seconds)
+            case plan.OwnClaim():
+                await cluster.own_claim(job, action.name, delete=action.delete)
+                job = await self._writer.status(job, action.status)
             case plan.ExportResult():
                 await cluster.export_result(job, dict(action.data))
                 memory.exported = True

@@ -28,7 +28,7 @@ WANT_WORK = {
     "jobs": {"get", "list", "watch", "create", "patch", "delete"},
     "pods": {"list", "watch"},
     "configmaps": {"get", "create", "patch"},
-    "persistentvolumeclaims": {"get", "create"},
+    "persistentvolumeclaims": {"get", "create", "patch"},
     "serviceaccounts": {"create"},
     "events": {"list", "create"},
 }

@@ -14,6 +14,7 @@ from finetune_operator.adapters.resources import (
     FINETUNEJOBS,
     JOBS,
     PODS,
+    PVCS,
     SERVICE_ACCOUNTS,
     Resource,
 )
@@ -169,6 +170,31 @@ async def test_an_id_is_written_down_whatever_else_changed(world: World) -> None
     part = status_of(world, "tune").azure_open_ai
     assert part is not None
     assert part.job_id == "ftjob-1"
+
+
+# The job's own claim
+
+
+@pytest.mark.parametrize("finished", [False, True], ids=["while it runs", "once it is done"])
+async def test_the_claim_follows_the_deletion_policy(world: World, finished: bool) -> None:
+    def owners() -> list[str]:
+        (claim,) = world.api.all(PVCS)
+        return [owner["uid"] for owner in claim["metadata"].get("ownerReferences", [])]
+
+    def edit(model: str) -> None:
+        change = {"spec": {"deletionPolicy": {"model": model}}}
+        world.api.change(FINETUNEJOBS, stored(world, "tune"), change)
+
+    world.create_job(changed(pod_job("tune"), {"spec.deletionPolicy": {"model": "Delete"}}))
+    phase = Phase.SUCCEEDED if finished else Phase.RUNNING
+    await until(world, lambda: status_of(world, "tune").phase == phase)
+    assert owners() == [stored(world, "tune")["metadata"]["uid"]]
+    edit("Keep")
+    await work(world)
+    assert owners() == []
+    edit("Delete")
+    await work(world)
+    assert owners() == [stored(world, "tune")["metadata"]["uid"]]
 
 
 # Submissions

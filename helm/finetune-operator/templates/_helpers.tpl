@@ -73,7 +73,7 @@ subjects:
   verbs: [get, create, patch]
 - apiGroups: [""]
   resources: [persistentvolumeclaims]
-  verbs: [get, create]
+  verbs: [get, create, patch]
 - apiGroups: [""]
   resources: [serviceaccounts]
   # the account of training pods, which has no rights at all

@@ -16,6 +16,7 @@ from finetune_api.status import (
 from finetune_operator.core import (
     attempts,
     azure_stage,
+    claims,
     conditions,
     ending,
     kubernetes_stage,
@@ -35,6 +36,8 @@ def decide(seen: Observed, policy: Policy) -> Plan:
         return _planned(seen, policy, ending.delete(seen, policy))
     if job.status.observed_generation is None:
         return _planned(seen, policy, _new(seen))
+    if (owned := claims.decide(seen)) is not None:
+        return _planned(seen, policy, owned)
     if conditions.is_finished(job.status):
         return _planned(seen, policy, _finished(seen))
     if job.spec.cancel or conditions.cancel_was_asked(job.status):

@@ -265,11 +265,10 @@ def progress_url(job: FineTuneJob, around: Surroundings) -> str:
     return f"{around.progress_url}/{path}/namespaces/{meta.namespace}/trainjobs/{meta.name}/status"
 
 
-def output_claim(job: FineTuneJob, name: str, around: Surroundings, *, delete: bool) -> Manifest:
-    """The job's own PVC; it goes with the FineTuneJob only if the deletionPolicy says so."""
+def output_claim(job: FineTuneJob, name: str, around: Surroundings) -> Manifest:
+    """The job's own PVC, without an owner: the model in it stays unless the policy says else."""
     metadata = _metadata(job, name, c.COMPONENT_TRAINER)
-    if not delete:
-        del metadata["ownerReferences"]
+    del metadata["ownerReferences"]
     spec: Manifest = {
         "accessModes": ["ReadWriteOnce"],
         "resources": {"requests": {"storage": around.output_storage}},

@@ -76,6 +76,15 @@ class ReadEvents:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OwnClaim:
+    """Let the job's own PVC go with it, or not any more; then write this status."""
+
+    name: str
+    delete: bool
+    status: FineTuneJobStatus
+
+
+@dataclass(frozen=True, kw_only=True)
 class ExportResult:
     """Write the result's ConfigMap."""
 
@@ -148,6 +157,7 @@ Action = (
     | EnsureAccount
     | SetTtl
     | ReadEvents
+    | OwnClaim
     | ExportResult
     | AddFinalizer
     | DropFinalizer

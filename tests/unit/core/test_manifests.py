@@ -252,10 +252,9 @@ def test_prepare_config_travels_with_the_pod() -> None:
     )
 
 
-@pytest.mark.parametrize("delete", [True, False])
-def test_the_claim_goes_with_its_job_only_if_asked(delete: bool) -> None:
-    claim = manifests.output_claim(a_job(), "out", AROUND, delete=delete)
-    assert ("ownerReferences" in claim["metadata"]) == delete
+def test_the_claim_is_created_without_an_owner() -> None:
+    claim = manifests.output_claim(a_job(), "out", AROUND)
+    assert "ownerReferences" not in claim["metadata"]
     assert claim["metadata"]["labels"][c.LABEL_JOB_UID] == UID
     assert claim["spec"]["resources"] == {"requests": {"storage": "10Gi"}}
 

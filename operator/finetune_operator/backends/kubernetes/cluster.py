@@ -13,7 +13,6 @@ from finetune_api.constants import LABEL_JOB_UID
 from finetune_api.job import FineTuneJob
 from finetune_api.pods import UploadTarget
 from finetune_api.reasons import Reason
-from finetune_api.spec import DeletePolicy
 from finetune_operator.adapters.api import Api
 from finetune_operator.adapters.refusals import AlreadyExists
 from finetune_operator.adapters.resources import (
@@ -94,11 +93,16 @@ class Cluster:
             self._create(CONFIG_MAPS, job, manifests.config_map(job, name, config, around)),
         ]
         if job.spec.output is None:
-            delete = job.spec.deletion_policy.model is DeletePolicy.DELETE
-            wanted = manifests.output_claim(job, claim, around, delete=delete)
+            wanted = manifests.output_claim(job, claim, around)
             first.append(self._create(PVCS, job, wanted))
         await asyncio.gather(*first)
         await self._create_job(job, manifests.training_job(job, name, claim, around))
+
+    async def own_claim(self, job: FineTuneJob, name: str, *, delete: bool) -> None:
+        """Makes the job the owner of its claim, so that both go together, or takes that back."""
+        owners = [manifests.owner(job)] if delete else []
+        body = {"metadata": {"ownerReferences": owners}}
+        await self._api.merge_patch(PVCS, job.metadata.namespace, name, body)
 
     async def _create_job(self, job: FineTuneJob, manifest: Manifest) -> None:
         self._store.put_child(JOBS, await self._create(JOBS, job, manifest), wake=False)
