@@ -96,7 +96,9 @@ def test_a_foreign_result_is_never_overwritten(space: Space) -> None:
     space.create({**theirs, "data": {"model": "theirs"}})
     run = space.run(hosted("mine"))
     status = run.until_reason("NameConflict", within=2 * SOON)
-    assert_told(status, status["phase"], "NameConflict", "mine-result.*delete it, or rename one")
+    assert_told(status, status["phase"], "NameConflict", "mine-result.*delete it, or choose")
+    # Found before anything is paid for.
+    assert "jobID" not in status.get("azureOpenAI", {})
     assert (space.get("ConfigMap", "mine-result") or {})["data"] == {"model": "theirs"}
     space.delete("ConfigMap", "mine-result")
     run.until_phase("Succeeded", within=2 * SOON)
