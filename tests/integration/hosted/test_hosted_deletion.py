@@ -19,7 +19,7 @@ _ORPHANS = "finetune_orphaned_remote_objects_total"
 
 def deleted_while_it_trains(site: Site) -> None:
     site.emulator.run_at(SLOW)
-    with site.operator().wait_until_leading() as operator:
+    with site.lone_operator().wait_until_leading() as operator:
         site.submit("orca", **LONG)
         site.wait_for_phase("orca", "Queued")
         site.emulator.advance(TRAINING_S)
@@ -33,7 +33,7 @@ def deleted_while_it_trains(site: Site) -> None:
 def deleted_while_its_creation_is_in_doubt(site: Site) -> None:
     site.emulator.run_at(SLOW)
     site.emulator.hold("POST", JOBS_PATH, moment="after")
-    with site.operator(deletion_grace_seconds=30).wait_until_leading():
+    with site.lone_operator(deletion_grace_seconds=30).wait_until_leading():
         site.submit("orca")
         site.emulator.wait_until_held()
         site.delete("orca")
@@ -44,7 +44,7 @@ def deleted_while_its_creation_is_in_doubt(site: Site) -> None:
 
 def _left_running(site: Site, *, metadata: Json, spec: Json) -> None:
     site.emulator.run_at(SLOW)
-    with site.operator().wait_until_leading() as operator:
+    with site.lone_operator().wait_until_leading() as operator:
         site.submit("orca", **spec)
         site.wait_for_phase("orca", "Queued")
         site.edit("orca", {"metadata": metadata})
@@ -65,7 +65,7 @@ def deleted_with_the_policy_keep(site: Site) -> None:
 def deleted_with_a_key_that_is_refused(site: Site) -> None:
     """It insists for the time of grace, then says what it leaves behind."""
     site.emulator.run_at(SLOW)
-    with site.operator().wait_until_leading() as operator:
+    with site.lone_operator().wait_until_leading() as operator:
         site.submit("orca")
         site.wait_for_phase("orca", "Queued")
         site.emulator.reply(401, "POST", "/cancel$", times=None, headers={"retry-after": "1"})
@@ -77,7 +77,7 @@ def deleted_with_a_key_that_is_refused(site: Site) -> None:
 
 def deleted_and_the_key_is_mended_in_time(site: Site) -> None:
     site.emulator.run_at(SLOW)
-    with site.operator(deletion_grace_seconds=60).wait_until_leading() as operator:
+    with site.lone_operator(deletion_grace_seconds=60).wait_until_leading() as operator:
         site.submit("orca")
         site.wait_for_phase("orca", "Queued")
         site.emulator.reply(401, "POST", "/cancel$", times=2, headers={"retry-after": "1"})
@@ -97,7 +97,7 @@ def _gone(site: Site, namespace: str) -> None:
 
 def its_namespace_is_deleted(site: Site) -> None:
     site.emulator.run_at(SLOW)
-    with site.operator().wait_until_leading() as operator:
+    with site.lone_operator().wait_until_leading() as operator:
         site.submit("orca")
         site.wait_for_phase("orca", "Queued")
         site.kube.call("DELETE", f"{NAMESPACES}/{site.namespace}")

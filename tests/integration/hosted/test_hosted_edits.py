@@ -80,7 +80,7 @@ def suspended_before_the_guard(site: Site) -> None:
 
 def after_the_guard_the_spec_is_frozen(site: Site) -> None:
     site.emulator.run_at(SLOW)
-    with site.operator().wait_until_leading():
+    with site.lone_operator().wait_until_leading():
         site.submit("orca", seed=1)
         site.wait_for_remote("orca", "is there", lambda job: True)
         with pytest.raises(Answered, match="seed") as refused:
@@ -91,7 +91,7 @@ def after_the_guard_the_spec_is_frozen(site: Site) -> None:
 def edited_while_the_data_are_read(site: Site) -> None:
     """The prepare pod of the old spec is stopped; its report would count for nothing."""
     site.kube.patch(CONFIG_MAPS, site.namespace, "gsm8k", {"data": {"train.jsonl": None}})
-    with site.operator().wait_until_leading():
+    with site.lone_operator().wait_until_leading():
         site.submit("orca")
         site.wait_for_phase("orca", "Preparing")
         site.kube.patch(CONFIG_MAPS, site.namespace, "gsm8k", {"data": {"more.jsonl": rows(64)}})

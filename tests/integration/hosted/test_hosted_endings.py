@@ -33,7 +33,7 @@ def _paths(site: Site) -> list[str]:
 
 def paused_after_the_first_step_and_resumed(site: Site) -> None:
     site.emulator.run_at(SLOW)
-    with site.operator().wait_until_leading():
+    with site.lone_operator().wait_until_leading():
         site.submit("orca", **LONG)
         site.wait_for_phase("orca", "Queued")
         site.edit("orca", {"spec": {"suspend": True}})
@@ -55,7 +55,7 @@ def paused_after_the_first_step_and_resumed(site: Site) -> None:
 
 
 def created_suspended(site: Site) -> None:
-    with site.operator().wait_until_leading():
+    with site.lone_operator().wait_until_leading():
         site.submit("orca", suspend=True)
         site.wait_for_phase("orca", "Suspended")
         assert site.emulator.requests()["total"] == 0
@@ -105,7 +105,7 @@ def _cancelled(site: Site, *, remote: list[str]) -> None:
 
 def cancelled_while_the_data_are_read(site: Site) -> None:
     site.kube.patch(CONFIG_MAPS, site.namespace, "gsm8k", {"data": {"train.jsonl": None}})
-    with site.operator().wait_until_leading():
+    with site.lone_operator().wait_until_leading():
         site.submit("orca")
         site.wait_for_phase("orca", "Preparing")
         site.edit("orca", {"spec": {"cancel": True}})
@@ -118,7 +118,7 @@ def cancelled_while_its_creation_is_in_doubt(site: Site) -> None:
     site.emulator.run_at(SLOW)
     site.emulator.configure(list_lag_seconds=1)
     site.emulator.cut("POST", JOBS_PATH, moment="after")
-    with site.operator().wait_until_leading():
+    with site.lone_operator().wait_until_leading():
         site.submit("orca")
         wait_for(lambda: bool(site.remote("orca")), "the job is created", within=30)
         site.edit("orca", {"spec": {"cancel": True}})
@@ -132,7 +132,7 @@ def _cancelled_when(
 
     def scenario(site: Site) -> None:
         site.emulator.run_at(SLOW)
-        with site.operator().wait_until_leading():
+        with site.lone_operator().wait_until_leading():
             site.submit("orca", **LONG)
             site.wait_for_phase("orca", "Queued")
             site.emulator.advance(after)
@@ -161,7 +161,7 @@ cancelled_while_it_is_paused = _cancelled_when(
 def cancelled_at_the_service(site: Site) -> None:
     """Somebody cancelled it there: that is a failure here, and nothing is submitted again."""
     site.emulator.run_at(SLOW)
-    with site.operator().wait_until_leading():
+    with site.lone_operator().wait_until_leading():
         site.submit("orca")
         site.wait_for_phase("orca", "Queued")
         site.cancel_behind_our_back(site.remote("orca")[0])
@@ -172,7 +172,7 @@ def cancelled_at_the_service(site: Site) -> None:
 
 def past_its_deadline(site: Site) -> None:
     site.emulator.run_at(SLOW)
-    with site.operator().wait_until_leading():
+    with site.lone_operator().wait_until_leading():
         site.submit("orca", activeDeadlineSeconds=3)
         status = site.wait_for_phase("orca", "Failed")
         assert condition(status, "Succeeded")["reason"] == "DeadlineExceeded"

@@ -80,14 +80,14 @@ def killed_and_the_list_does_not_show_the_job_yet(site: Site) -> None:
 
 def created_but_never_answered(site: Site) -> None:
     site.emulator.delay(CREATE_TIMEOUT_S + 2, "POST", JOBS_PATH, moment="after")
-    with site.operator().wait_until_leading():
+    with site.lone_operator().wait_until_leading():
         site.submit("orca")
         _succeeded_once(site)
 
 
 def created_after_the_client_gave_up(site: Site) -> None:
     site.emulator.delay(CREATE_TIMEOUT_S + LIST_LAG_S / 2, "POST", JOBS_PATH, moment="before")
-    with site.operator().wait_until_leading():
+    with site.lone_operator().wait_until_leading():
         site.submit("orca")
         _succeeded_once(site)
 
@@ -97,7 +97,7 @@ def answered(status: int, moment: Moment) -> Scenario:
 
     def scenario(site: Site) -> None:
         site.emulator.reply(status, "POST", JOBS_PATH, moment=moment, headers={"retry-after": "1"})
-        with site.operator().wait_until_leading():
+        with site.lone_operator().wait_until_leading():
             site.submit("orca")
             _succeeded_once(site)
 
@@ -109,7 +109,7 @@ def cut(moment: Moment) -> Scenario:
 
     def scenario(site: Site) -> None:
         site.emulator.cut("POST", JOBS_PATH, moment=moment)
-        with site.operator().wait_until_leading():
+        with site.lone_operator().wait_until_leading():
             site.submit("orca")
             _succeeded_once(site)
 

@@ -17,7 +17,7 @@ _POLL_S = 1.0
 
 def an_unknown_status(site: Site) -> None:
     site.emulator.run_at(SLOW)
-    with site.operator().wait_until_leading():
+    with site.lone_operator().wait_until_leading():
         site.submit("orca")
         site.wait_for_phase("orca", "Queued")
         [remote] = site.remote("orca")
@@ -37,7 +37,7 @@ def absent_keys(site: Site) -> None:
     """The service leaves out what it does not know yet, and forgets to put it in later."""
     absent = ["suffix", "seed", "hyperparameters", "estimated_finish", "trained_tokens", "method"]
     site.emulator.configure(absent_keys=absent)
-    with site.operator().wait_until_leading():
+    with site.lone_operator().wait_until_leading():
         site.submit("orca")
         status = site.wait_for_phase("orca", "Succeeded")
     assert status["result"]["model"] == site.emulator.jobs()[0]["fine_tuned_model"]
@@ -49,7 +49,7 @@ def _polls_fail(spoil: Callable[[Site], None], reason: str) -> Scenario:
 
     def scenario(site: Site) -> None:
         site.emulator.run_at(SLOW)
-        with site.operator().wait_until_leading():
+        with site.lone_operator().wait_until_leading():
             site.submit("orca")
             site.wait_for_phase("orca", "Queued")
             spoil(site)
@@ -81,7 +81,7 @@ a_cut_connection = _polls_fail(_cutting, "ServiceUnavailable")
 def many_jobs_share_their_polls(site: Site) -> None:
     site.emulator.run_at(SLOW)
     names = [f"job-{number}" for number in range(MANY)]
-    with site.operator(azure_poll_seconds=_POLL_S).wait_until_leading():
+    with site.lone_operator(azure_poll_seconds=_POLL_S).wait_until_leading():
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(site.submit, names))
         for name in names:

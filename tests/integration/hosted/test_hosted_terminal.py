@@ -26,7 +26,7 @@ def _nothing_runs_again(site: Site, before: Json) -> None:
 def restarted_stripped_and_applied_again(site: Site) -> None:
     manifest = yaml.safe_dump(site.manifest("orca"))
     here = f"--namespace={site.namespace}"
-    with site.operator().wait_until_leading():
+    with site.lone_operator().wait_until_leading():
         site.kube.kubectl("apply", here, "--filename=-", stdin=manifest)
         site.wait_for_phase("orca", "Succeeded")
         site.wait_until_let_go("orca")
@@ -46,7 +46,7 @@ def restarted_stripped_and_applied_again(site: Site) -> None:
 
 def failed_and_restarted(site: Site) -> None:
     site.emulator.doom("Evaluation", RAI_AFTER_TRAINING)
-    with site.operator().wait_until_leading():
+    with site.lone_operator().wait_until_leading():
         site.submit("orca")
         status = site.wait_for_phase("orca", "Failed")
         assert condition(status, "Stalled")["status"] == "True"
@@ -59,7 +59,7 @@ def failed_and_restarted(site: Site) -> None:
 
 def deleted_and_created_again(site: Site) -> None:
     """The second job of the name adopts nothing of the first: neither job nor result."""
-    with site.operator().wait_until_leading():
+    with site.lone_operator().wait_until_leading():
         first = site.submit("orca")
         site.wait_for_phase("orca", "Succeeded")
         site.delete("orca")
@@ -78,7 +78,7 @@ def deleted_and_created_again(site: Site) -> None:
 
 def deleted_while_it_runs_and_created_again(site: Site) -> None:
     site.emulator.run_at(SLOW)
-    with site.operator().wait_until_leading():
+    with site.lone_operator().wait_until_leading():
         site.submit("orca")
         site.wait_for_phase("orca", "Queued")
         site.delete("orca")
@@ -94,7 +94,7 @@ def deleted_while_it_runs_and_created_again(site: Site) -> None:
 
 def retried_after_a_failure(site: Site) -> None:
     site.emulator.doom("Validation", RAI_BEFORE_TRAINING)
-    with site.operator().wait_until_leading():
+    with site.lone_operator().wait_until_leading():
         site.submit("orca")
         before = site.wait_for_phase("orca", "Failed")
         assert condition(before, "Succeeded")["reason"] == "DataInvalid"
@@ -113,7 +113,7 @@ def retried_after_a_failure(site: Site) -> None:
 
 def retried_after_a_cancellation(site: Site) -> None:
     site.emulator.run_at(SLOW)
-    with site.operator().wait_until_leading():
+    with site.lone_operator().wait_until_leading():
         site.submit("orca")
         site.wait_for_phase("orca", "Queued")
         site.edit("orca", {"spec": {"cancel": True}})

@@ -31,7 +31,7 @@ def the_example_becomes_a_model(site: Site) -> None:
     site.kube.kubectl("apply", here, "--server-side", f"--filename={data}")
     manifest = yaml.safe_load((EXAMPLES / "sft-azure-gsm8k.yaml").read_text())
     manifest["spec"]["azureOpenAI"]["endpoint"] = site.emulator.url
-    with site.operator().wait_until_leading():
+    with site.lone_operator().wait_until_leading():
         site.kube.kubectl("apply", here, "--filename=-", stdin=yaml.safe_dump(manifest))
         site.kube.kubectl(
             "wait", here, "--for=condition=Succeeded", "ftj/sft-azure-gsm8k", "--timeout=40s"
@@ -95,7 +95,7 @@ def a_refused_key_stalls_and_clears_itself(site: Site) -> None:
     site.emulator.reply(
         401, "POST", JOBS_PATH, times=None, code="401", headers={"retry-after": "1"}, name="denied"
     )
-    with site.operator().wait_until_leading():
+    with site.lone_operator().wait_until_leading():
         site.submit("orca")
         site.wait_for_reason("orca", "AuthenticationFailed")
         status = site.wait("orca", "Stalled", lambda s: condition(s, "Stalled")["status"] == "True")
@@ -111,7 +111,7 @@ def a_refused_key_stalls_and_clears_itself(site: Site) -> None:
 def a_wrong_key_is_refused_before_any_job(site: Site) -> None:
     """The prepare pod meets it first; another one tries again once it may have been mended."""
     site.set_key("not-the-key")
-    with site.operator().wait_until_leading():
+    with site.lone_operator().wait_until_leading():
         site.submit("orca")
         status = site.wait_for_reason("orca", "AuthenticationFailed")
         assert (status["phase"], condition(status, "Succeeded")["status"]) == ("Preparing", None)
@@ -124,7 +124,7 @@ def a_wrong_key_is_refused_before_any_job(site: Site) -> None:
 
 
 def an_unknown_model_fails(site: Site) -> None:
-    with site.operator().wait_until_leading():
+    with site.lone_operator().wait_until_leading():
         site.submit("orca", model={"name": "gpt-17"})
         status = site.wait_for_phase("orca", "Failed")
         site.wait_until_let_go("orca")
@@ -151,7 +151,7 @@ def bad_rows_end_before_anything_is_uploaded(site: Site) -> None:
     lines[36] = '{"messages": "none"}'
     data = {"train.jsonl": "\n".join(lines)}
     site.kube.patch(CONFIG_MAPS, site.namespace, "gsm8k", {"data": data})
-    with site.operator().wait_until_leading():
+    with site.lone_operator().wait_until_leading():
         site.submit("orca")
         status = site.wait_for_phase("orca", "Failed")
     assert condition(status, "DataValid")["status"] == "False"
