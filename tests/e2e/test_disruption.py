@@ -101,7 +101,8 @@ def test_a_paused_job_is_edited_and_resumes(space: Space, training: None) -> Non
     container = child["spec"]["template"]["spec"]["containers"][0]
     assert container["resources"]["limits"]["memory"] == "2500Mi"
     status = run.until_phase("Succeeded", within=TRAINED)
-    assert resumed_from(run) == paused_at
+    # A pod that is deleted may take its last words along: status then knows an older checkpoint.
+    assert resumed_from(run) >= paused_at
     assert [each["reason"] for each in status["attempts"]] == ["Suspended", "Succeeded"]
     assert "retries" not in status
 
