@@ -5,15 +5,17 @@ Only what lies in the cluster's own folders and namespaces is touched.
 
 import json
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 from cluster import network
 from cluster.node import containerd
 from cluster.processes import Processes
-from cluster.settings import cache_folder
+from cluster.settings import ClusterError, cache_folder
 
 _NAMESPACE_FOLDER = Path("/var/run/netns")
 _LOG_LINKS = Path("/var/log/containers")
+_TRIES = 10
 
 
 def remove_everything(folder: Path, processes: Processes) -> None:
@@ -40,12 +42,23 @@ def _remove_containers(folder: Path, processes: Processes) -> None:
     namespaces = set()
     for container in _ctr(socket, "containers", "list", "--quiet").split():
         namespaces |= _network_namespaces(_ctr(socket, "containers", "info", container))
-    for task in _ctr(socket, "tasks", "list", "--quiet").split():
-        _ctr(socket, "tasks", "delete", "--force", task)
+    _end_tasks(socket)
     for container in _ctr(socket, "containers", "list", "--quiet").split():
         _ctr(socket, "containers", "delete", container)
     for name in namespaces:
         subprocess.run(["ip", "netns", "delete", name], check=False, capture_output=True)
+
+
+def _end_tasks(socket: Path) -> None:
+    """End all that runs in containers; a task that ends by itself meanwhile is no failure."""
+    for _ in range(_TRIES):
+        tasks = _ctr(socket, "tasks", "list", "--quiet").split()
+        if not tasks:
+            return
+        for task in tasks:
+            with suppress(subprocess.CalledProcessError):
+                _ctr(socket, "tasks", "delete", "--force", task)
+    raise ClusterError(f"these containers do not end: {' '.join(tasks)}")
 
 
 def _network_namespaces(info: str) -> set[str]:
