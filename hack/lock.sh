@@ -3,7 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 compile() {
-  .venv/bin/uv pip compile -q --generate-hashes --no-emit-index-url --no-emit-find-links \
+  .venv/bin/uv pip compile -q --system-certs --generate-hashes --no-emit-index-url --no-emit-find-links \
     --no-header --universal --python-version 3.11 "$@"
 }
 compile pyproject.toml --extra operator --extra trainer --group dev -o requirements/dev.txt

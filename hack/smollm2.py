@@ -73,7 +73,7 @@ def convert(gguf: Path, directory: Path) -> None:
     # A model read from GGUF calls itself quantised and refuses to be saved: rebuild it clean.
     config = loaded.config
     del config.quantization_config
-    clean = type(loaded)(config).to(torch.bfloat16)
+    clean = type(loaded)(config).bfloat16()
     clean.load_state_dict(loaded.state_dict())
     clean.generation_config = loaded.generation_config
     clean.save_pretrained(directory)

@@ -26,13 +26,14 @@ from bench.operator_site import (
     plane_with_pods,
     plane_without_controllers,
 )
-from bench.operator_usage import refused, requests, samples, usage
+from bench.operator_usage import others, refused, requests, samples, usage
 from cluster.progress import Progress, Stage
 from finetune_api.constants import COMPONENT_TRAINER, LABEL_COMPONENT
 from finetune_api.reasons import Phase
 from finetune_operator.adapters.api import Api
 from finetune_operator.adapters.resources import FINETUNEJOBS, JOBS
-from support.kube import Kube, wait_for
+from support.kube import Kube
+from support.waiting import wait_for
 
 _ROUNDS = 3
 _JOBS = 1000
@@ -170,12 +171,12 @@ def _measure(
     with OperatorProcess(folder, kube.plane.kubeconfig) as operator:
         operator.wait_until_leading()
         time.sleep(_SETTLING_S)
-        before, asked = usage(operator.pid), requests(operator)
+        before, asked, shared = usage(operator.pid), requests(operator), others(operator)
         asyncio.run(run())
         stage.note = "what comes after the last"
         until_quiet(operator)
         after = usage(operator.pid)
-        asked = requests(operator) - asked
+        asked, shared = requests(operator) - asked, others(operator) - shared
         figures = {
             "load": os.getloadavg()[0],
             "wall": timeline.wall,
@@ -184,6 +185,7 @@ def _measure(
             "reached": report.percentiles(timeline.delays(timeline.reached)),
             "cpu_ms": (after.cpu - before.cpu) * 1000 / count,
             "peak_rss": after.peak_rss,
+            "cpu_ms_others": {name: ms / count for name, ms in sorted(shared.items())},
             "requests": {name: n / count for name, n in sorted(asked.items())},
             "refused": dict(refused(operator)),
             "events_dropped": samples(operator, "finetune_events_dropped").total() / count,

@@ -6,8 +6,6 @@ Tests have one of their own, which forks and hurries; here start-up and memory a
 import os
 import subprocess
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -15,11 +13,18 @@ from typing import Self
 
 from bench.operator_site import NAMESPACE
 from cluster.controlplane import free_port
-from support.kube import wait_for
+from support.health import health
+from support.server_process import end
+from support.waiting import wait_for
 
 _LEADING_S = 60.0
 _ENDING_S = 15.0
 _SHOWN = 3000
+_AS_IN_ITS_IMAGE = (
+    "import runpy, sys; sys.modules['kubernetes'] = None;"
+    " runpy.run_module('finetune_operator', run_name='__main__', alter_sys=True)"
+)
+"""The tests' own client is not in the image; kopf imports it wherever it finds it."""
 
 
 class OperatorProcess:
@@ -46,7 +51,7 @@ class OperatorProcess:
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 # The kernel ends it with the benchmark, however that ends.
-                ["setpriv", "--pdeathsig", "KILL", sys.executable, "-m", "finetune_operator"],
+                ["setpriv", "--pdeathsig", "KILL", sys.executable, "-c", _AS_IN_ITS_IMAGE],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -60,12 +65,7 @@ class OperatorProcess:
 
     def read(self, path: str) -> str:
         """What a health endpoint says; empty if it does not answer (yet)."""
-        try:
-            url = f"http://127.0.0.1:{self._port}/{path}"
-            with urllib.request.urlopen(url, timeout=5) as answer:
-                return str(answer.read().decode())
-        except (urllib.error.URLError, OSError):
-            return ""
+        return health(self._port, path)
 
     def wait_until_leading(self) -> None:
         """Return once it leads."""
@@ -88,9 +88,4 @@ class OperatorProcess:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._process.terminate()
-        try:
-            self._process.wait(_ENDING_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        end(self._process, within=_ENDING_S)

@@ -20,7 +20,8 @@ from finetune_api.pods import PrepareReport
 from finetune_api.status import DataSetReport
 from support.cluster import control_plane
 from support.kube import JOBS as FINETUNEJOBS
-from support.kube import Kube, wait_for
+from support.kube import Kube
+from support.waiting import wait_for
 
 NAMESPACE = "bench"
 

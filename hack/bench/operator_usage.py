@@ -4,6 +4,7 @@ It knows no benchmark. Reading costs the process itself nothing, but for `scrape
 """
 
 import os
+import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,15 +31,29 @@ class Usage:
 
 def usage(pid: int) -> Usage:
     """What the process has used until now."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     status = dict(
         line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines()
     )
     return Usage(
-        cpu=(int(fields[11]) + int(fields[12])) / _TICKS,
+        cpu=_cpu(pid),
         rss=int(status["VmRSS"].split()[0]) / _MB,
         peak_rss=int(status["VmHWM"].split()[0]) / _MB,
     )
+
+
+def _cpu(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
+def others(operator: OperatorProcess) -> Counter[str]:
+    """CPU milliseconds until now of what shares the machine with it: this driver, the cluster."""
+    used = Counter(driver=round(time.process_time() * 1000))
+    for listed in Path("/proc/self/task").glob("*/children"):
+        for pid in map(int, listed.read_text().split()):
+            if pid != operator.pid:
+                used[Path(f"/proc/{pid}/comm").read_text().strip()] += round(_cpu(pid) * 1000)
+    return used
 
 
 def samples(operator: OperatorProcess, family: str, *labels: str) -> Counter[str]:

@@ -78,5 +78,5 @@ def random_model() -> Path:
         tie_word_embeddings=True,
     )
     AutoTokenizer.from_pretrained(small).save_pretrained(folder)
-    LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
+    LlamaForCausalLM(config).bfloat16().save_pretrained(folder)
     return folder

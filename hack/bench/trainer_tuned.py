@@ -7,13 +7,18 @@ PACKED_ROWS sequences of 1024 tokens hold, on average, the examples of a step.
 """
 
 import sys
+from typing import Any
 
 
 def main(packed_rows: str, flags: list[str]) -> None:
     """Train and save."""
     from datasets import load_dataset
     from transformers import AutoModelForCausalLM, AutoTokenizer
-    from trl import ModelConfig, ScriptArguments, SFTConfig, SFTTrainer, TrlParser, get_peft_config
+    from trl.scripts.utils import ScriptArguments, TrlParser
+    from trl.trainer.model_config import ModelConfig
+    from trl.trainer.sft_config import SFTConfig
+    from trl.trainer.sft_trainer import SFTTrainer
+    from trl.trainer.utils import get_peft_config
 
     tuned = [
         "--dtype=bfloat16",
@@ -21,7 +26,8 @@ def main(packed_rows: str, flags: list[str]) -> None:
         "--packing=true",
         f"--per_device_train_batch_size={packed_rows}",
     ]
-    parser = TrlParser((ScriptArguments, SFTConfig, ModelConfig))
+    parts: list[Any] = [ScriptArguments, SFTConfig, ModelConfig]
+    parser = TrlParser(parts)
     script, training, model = parser.parse_args_and_config([*flags, *tuned])
     trainer = SFTTrainer(
         model=AutoModelForCausalLM.from_pretrained(model.model_name_or_path, dtype="bfloat16"),

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from cluster.progress import Progress
 from cluster.settings import ClusterError
@@ -86,8 +87,8 @@ def _all_succeeded() -> bool:
     return all(status.get("phase") == "Succeeded" for status in statuses)
 
 
-def _status(name: str) -> dict[str, object]:
-    status: dict[str, object] = json.loads(_in_demo("get", "ftj", name, "-o", "json"))["status"]
+def _status(name: str) -> dict[str, Any]:
+    status: dict[str, Any] = json.loads(_in_demo("get", "ftj", name, "-o", "json"))["status"]
     return status
 
 
@@ -99,11 +100,13 @@ def _show() -> None:
         chosen = {key: status[key] for key in shown if key in status}
         print(f"status of {name}:")
         print(json.dumps(chosen, indent=2, ensure_ascii=False))
-    print("\n" + text_plot(_losses(), "training loss of sft-smollm2-gsm8k"))
+    print("\n" + text_plot(_losses("step"), f"training loss of {_NAMES[0]}"))
+    scored = ", ".join(f"{loss:.4f} after step {step}" for step, loss in _losses("validation"))
+    print(f"validation loss: {scored}")
 
 
-def _losses() -> list[tuple[int, float]]:
-    """(step, loss) from the training pod's log."""
+def _losses(event: str) -> list[tuple[int, float]]:
+    """(step, loss) of these events in the training pod's log."""
     log = _in_demo(
         "logs",
         "-l",
@@ -111,7 +114,7 @@ def _losses() -> list[tuple[int, float]]:
         "--tail=-1",
     )
     lines = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
-    return [(line["step"], line["loss"]) for line in lines if line["event"] == "step"]
+    return [(line["step"], line["loss"]) for line in lines if line["event"] == event]
 
 
 def _output_claim() -> str:

@@ -20,11 +20,14 @@ from images.build import build
 from images.recipes import RECIPES, REPOSITORY
 from support.certificates import make_server_certificate
 
-SYSTEM = "finetune-system"
+RELEASE = "finetune-operator"
+SYSTEM = "finetune-operator"
 TESTBED = "finetune-testbed"
 DEMO = "finetune-demo"
 EMULATOR = f"emulator.{TESTBED}.svc"
-HUB = f"http://hub.{TESTBED}.svc"
+HUB_HOST = f"hub.{TESTBED}.svc"
+HUB = f"http://{HUB_HOST}"
+"""For pods of one's own, which know no private authority; the operator's use https."""
 API_KEY = "testbed-key"
 SECRET = "azure-openai"
 _PREFIX_VARIABLE = "FINETUNE_IMAGE_PREFIX"
@@ -72,7 +75,8 @@ def deploy(progress: Progress, images: dict[str, str]) -> None:
     for namespace, level in ((SYSTEM, "restricted"), (TESTBED, "baseline"), (DEMO, "restricted")):
         _namespace(namespace, level)
     tls = make_server_certificate(
-        run_folder() / "testbed-tls", EMULATOR, f"{EMULATOR}.cluster.local"
+        run_folder() / "testbed-tls",
+        *(f"{host}{suffix}" for host in (EMULATOR, HUB_HOST) for suffix in ("", ".cluster.local")),
     )
     with progress.stage("install the Azure OpenAI emulator and the model hub"):
         _testbed(images, tls.certificate, tls.key)
@@ -105,24 +109,17 @@ def _install(release: str, chart: Path, namespace: str, values: object) -> None:
 
 
 def _testbed(images: dict[str, str], certificate: Path, key: Path) -> None:
-    _apply(
-        {
-            "apiVersion": "v1",
-            "kind": "Secret",
-            "type": "kubernetes.io/tls",
-            "metadata": {"name": "emulator-tls"},
-            "stringData": {"tls.crt": certificate.read_text(), "tls.key": key.read_text()},
-        },
-        TESTBED,
-    )
+    issuer = json.loads(kubectl("get", "--raw", "/.well-known/openid-configuration"))["issuer"]
     values = {
+        "tls": {"certificate": certificate.read_text(), "key": key.read_text()},
         "images": {"emulator": images["azure-openai-emulator"], "hub": images["hub"]},
-        "emulator": {"apiKeys": [API_KEY], "speed": _SPEED},
+        "emulator": {"apiKeys": [API_KEY], "speed": _SPEED, "issuer": issuer},
     }
     _install("testbed", REPOSITORY / "hack" / "testbed" / "chart", TESTBED, values)
 
 
 def _operator(images: dict[str, str], ca: Path) -> None:
+    hub = kubectl("get", "service", "hub", "-n", TESTBED, "-o", "jsonpath={.spec.clusterIP}")
     values = {
         "images": {"operator": images["operator"], "trainer": images["trainer"]},
         "azure": {
@@ -130,21 +127,26 @@ def _operator(images: dict[str, str], ca: Path) -> None:
             "caBundle": ca.read_text(),
             "authorityHost": f"https://{EMULATOR}",
         },
-        "hf": {"endpoint": HUB},
-        "fetch": {"deniedRanges": ["10.96.0.0/16", "10.244.0.0/16"]},
+        "hf": {"endpoint": f"https://{HUB_HOST}"},
+        "fetch": {
+            # Of all that is inside the cluster, the hub alone may serve https:// data.
+            "allowedRanges": [f"{hub}/{128 if ':' in hub else 32}"],
+            "deniedRanges": ["10.96.0.0/16", "10.244.0.0/16"],
+            "caBundle": ca.read_text(),
+        },
         "tenants": [{"namespace": DEMO, "secretNames": [SECRET]}],
         # Scaled, so that nobody waits minutes to see what follows from waiting.
         "settings": {"azurePollSeconds": 3, "stalledAfterSeconds": 30, "deletionGraceSeconds": 30},
         # Tests drive a training pod away by a taint, and nothing else with it.
         "tolerations": [{"key": "finetune.dev/e2e", "operator": "Exists"}],
     }
-    _install("finetune", REPOSITORY / "helm" / "finetune-operator", SYSTEM, values)
+    _install(RELEASE, REPOSITORY / "helm" / "finetune-operator", SYSTEM, values)
 
 
 def remove(progress: Progress) -> None:
     """Takes away what `deploy` installed; the CRD stays, with whatever jobs others have."""
     with progress.stage("remove operator, emulator and hub"):
         kubectl("delete", "finetunejobs", "--all", "-n", DEMO, "--ignore-not-found")
-        for release, namespace in (("finetune", SYSTEM), ("testbed", TESTBED)):
+        for release, namespace in ((RELEASE, SYSTEM), ("testbed", TESTBED)):
             helm("uninstall", release, "-n", namespace, "--ignore-not-found", "--wait")
         kubectl("delete", "namespace", SYSTEM, TESTBED, DEMO, "--ignore-not-found")

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field, StringConstraints
 
-from finetune_api.schema import ApiModel, Name, cel, list_map, validations
+from finetune_api.schema import ApiModel, Name, Shape, Shaped, cel, list_map, validations
 from finetune_api.sources import SecretKeyRef, SecretRef
 
 
@@ -57,7 +57,15 @@ class AzureOpenAI(ApiModel):
     # Printable ASCII without ?, # and @: what a blank is, the API server's and Python's regular
     # expressions do not agree on.
     endpoint: Annotated[
-        str, StringConstraints(min_length=9, max_length=512, pattern=r'^https://[!"$->A-~]+$')
+        str,
+        StringConstraints(min_length=9, max_length=512),
+        Shaped(
+            Shape(
+                pattern=r'https://[!"$->A-~]+',
+                message="`endpoint` must be https://HOST of the account, such as"
+                " https://my-account.openai.azure.com: no blanks, no `?`, `#` and `@`",
+            )
+        ),
     ]
     """The account's address, such as https://my-account.openai.azure.com."""
     training_type: TrainingType | None = None
@@ -117,10 +125,25 @@ OpenObject = Annotated[
 ]
 
 
+_OUR_ENV = cel(
+    """self.all(e, !(e.name in ['HOME', 'HF_ENDPOINT', 'HF_TOKEN', 'TERMINATION_LOG'])
+    && !e.name.startsWith('KUBEFLOW_') && !e.name.startsWith('FINETUNE_'))""",
+    "HOME, HF_ENDPOINT, HF_TOKEN, TERMINATION_LOG, KUBEFLOW_* and FINETUNE_* are set by the"
+    " operator: remove them from `env` (a token goes into a Secret, named by `secretRef`)",
+)
+_OUR_LABELS = cel(
+    """self.all(k, !(k in ['job-name', 'controller-uid', 'app.kubernetes.io/managed-by',
+    'app.kubernetes.io/component']) && !k.startsWith('batch.kubernetes.io/')
+    && !k.startsWith('finetune.dev/'))""",
+    "job-name, controller-uid, app.kubernetes.io/managed-by and /component, batch.kubernetes.io/*"
+    " and finetune.dev/* belong to controllers: remove them from `labels`",
+)
+
+
 class PodTemplate(ApiModel):
     """What may be said about the training pod: a closed list, so that it stays restricted."""
 
-    labels: Labels | None = None
+    labels: Annotated[Labels, Field(json_schema_extra=validations(_OUR_LABELS))] | None = None
     """Further labels of the pod."""
     annotations: Labels | None = None
     """Further annotations of the pod."""
@@ -141,7 +164,11 @@ class PodTemplate(ApiModel):
     image_pull_secrets: Annotated[list[SecretRef], Field(max_length=8)] | None = None
     """Secrets of the namespace that may pull the image."""
     env: (
-        Annotated[list[EnvVar], Field(max_length=64, json_schema_extra=list_map("name"))] | None
+        Annotated[
+            list[EnvVar],
+            Field(max_length=64, json_schema_extra=list_map("name") | validations(_OUR_ENV)),
+        ]
+        | None
     ) = None
     """Further environment variables of the training container."""
 

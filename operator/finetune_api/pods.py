@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from finetune_api.schema import ApiModel
-from finetune_api.spec import Packing, PeftType
+from finetune_api.spec import Packing, PeftType, TargetModules
 from finetune_api.status import CheckpointStatus, DataSetReport, Metrics, Resolved
 
 
@@ -113,6 +113,7 @@ class LoraSettings(ApiModel):
     rank: int | None = None
     alpha: int | None = None
     dropout: float | None = None
+    target_modules: TargetModules | None = None
 
 
 class TrainerConfig(ApiModel):
@@ -163,7 +164,7 @@ class TrainerReport(ApiModel):
     data: DataSetReport | None = None
     """What the trainer alone knows (supervised_tokens, truncated), with digest and counts."""
     resolved: dict[str, Resolved] = Field(default_factory=dict)
-    result_path: str | None = None
+    result_path: Annotated[str, Field(max_length=253)] | None = None
     """Relative to output_dir, once the result is complete."""
 
 
@@ -187,16 +188,5 @@ class ProgressUpdate(ApiModel):
     """The body that a pod posts to the progress endpoint."""
 
     trainer_status: TrainerStatus
-
-
-PROGRESS_METRICS = (
-    "step",
-    "totalSteps",
-    "epoch",
-    "loss",
-    "tokensPerSecond",
-    "checkpointStep",
-    "validationLoss",
-    "resumedFrom",
-)
-"""Our own trainer's metrics in a ProgressUpdate; what stock trainers send besides is ignored."""
+    resolved: Annotated[dict[str, Resolved], Field(max_length=32)] = Field(default_factory=dict)
+    """What our own trainer decided before step 1; not part of Kubeflow's format."""

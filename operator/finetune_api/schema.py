@@ -3,10 +3,21 @@
 Knows pydantic and the Kubernetes schema extensions; must not know a single field of our API.
 """
 
+import re
+from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    StringConstraints,
+)
 from pydantic.alias_generators import to_camel
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import core_schema
 
 
 class ApiModel(BaseModel):
@@ -34,6 +45,53 @@ def validations(*rules: dict[str, str]) -> dict[str, Any]:
     return {"x-kubernetes-validations": list(rules)}
 
 
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    """What a string must match as a whole, if it begins with `prefix`, and how that is said.
+
+    `pattern` means the same to RE2 and to Python: letters are spelt out, blanks too.
+    """
+
+    pattern: str
+    message: str
+    prefix: str = ""
+
+    def fits(self, text: str) -> bool:
+        """Whether the text is as it must be, or not of this kind."""
+        return not text.startswith(self.prefix) or re.fullmatch(self.pattern, text) is not None
+
+    def rule(self) -> dict[str, str]:
+        """The same for the API server, which would show a bare pattern instead of a sentence."""
+        matches = f"self.matches(r'^({self.pattern})$')"
+        guard = f"!self.startsWith('{self.prefix}') || " if self.prefix else ""
+        return cel(guard + matches, self.message)
+
+
+class Shaped:
+    """Annotates a string with its shapes: CEL rules in the schema, and the same checks here."""
+
+    def __init__(self, *shapes: Shape) -> None:
+        self._shapes = shapes
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> core_schema.CoreSchema:
+        """The string's own checks, then ours."""
+        return core_schema.no_info_after_validator_function(self._checked, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """The string's own schema, with the rules."""
+        return {**handler(schema), **validations(*(shape.rule() for shape in self._shapes))}
+
+    def _checked(self, text: str) -> str:
+        for shape in self._shapes:
+            if not shape.fits(text):
+                raise ValueError(shape.message)
+        return text
+
+
 def list_map(key: str) -> dict[str, Any]:
     """The schema extension of a list whose entries are told apart by `key`."""
     return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": [key]}
@@ -42,11 +100,14 @@ def list_map(key: str) -> dict[str, Any]:
 _EXPONENT = r"([eE][-+]?[0-9]{1,2})?"
 Decimal = Annotated[
     str,
-    StringConstraints(
-        pattern=(
-            rf"^([0-9]*[1-9][0-9]*(\.[0-9]+)?{_EXPONENT}|[0-9]+\.[0-9]*[1-9][0-9]*{_EXPONENT})$"
-        ),
-        max_length=24,
+    StringConstraints(max_length=24),
+    Shaped(
+        Shape(
+            pattern=(
+                rf"[0-9]*[1-9][0-9]*(\.[0-9]+)?{_EXPONENT}|[0-9]+\.[0-9]*[1-9][0-9]*{_EXPONENT}"
+            ),
+            message="must be above 0 and begin with a digit, such as `0.0002` or `2e-4`",
+        )
     ),
 ]
 """A positive decimal number as a string: the API conventions forbid floats.

@@ -7,7 +7,16 @@ from typing import Annotated
 
 from pydantic import ConfigDict, StringConstraints
 
-from finetune_api.schema import ApiModel, Name, Sha256, ShortText, cel, validations
+from finetune_api.schema import (
+    ApiModel,
+    Name,
+    Sha256,
+    Shape,
+    Shaped,
+    ShortText,
+    cel,
+    validations,
+)
 
 
 class SecretRef(ApiModel):
@@ -42,9 +51,57 @@ class ConfigMapKeyRef(ApiModel):
 _WORD = r"[A-Za-z0-9_][-A-Za-z0-9._]*"
 PATH = rf"{_WORD}(/{_WORD})*/?"
 """A path below a volume or a repository: no segment starts with a dot, so none leads upwards."""
+PATH_IN_WORDS = "letters, digits, '.', '_' and '-', and no part of it begins with '.' or '-'"
 _CLAIM = r"pvc://[a-z0-9][-a-z0-9.]*"
-MODEL_URI = rf"^(hf://{_WORD}/{_WORD}|{_CLAIM}(/({PATH})?)?)$"
-DATA_URI = rf"^(hf://datasets/{_WORD}/{_WORD}/{PATH}|{_CLAIM}/{PATH}|https://[!-~]+)$"
+_REVISION = "a branch, tag or commit goes into `revision`"
+MODEL_URI = Shaped(
+    Shape(
+        pattern=r"(hf|pvc)://[^\n]*",
+        message="the `uri` of a model must be hf://ORGANISATION/NAME or pvc://CLAIM/PATH",
+    ),
+    Shape(
+        prefix="hf://",
+        pattern=f"hf://{_WORD}/{_WORD}",
+        message=f"the hf:// `uri` of a model must be hf://ORGANISATION/NAME; {_REVISION}",
+    ),
+    Shape(
+        prefix="pvc://",
+        pattern=f"{_CLAIM}(/({PATH})?)?",
+        message="the pvc:// `uri` of a model must be pvc://CLAIM or pvc://CLAIM/PATH, where PATH"
+        f" has {PATH_IN_WORDS}",
+    ),
+)
+DATA_URI = Shaped(
+    Shape(
+        pattern=r"(hf|pvc|https)://[^\n]*",
+        message="the `uri` of data must be https://HOST/PATH, pvc://CLAIM/PATH"
+        " or hf://datasets/ORGANISATION/NAME/PATH",
+    ),
+    Shape(
+        prefix="hf://",
+        pattern=f"hf://datasets/{_WORD}/{_WORD}/{PATH}",
+        message="the hf:// `uri` of data must name a file,"
+        f" hf://datasets/ORGANISATION/NAME/PATH; {_REVISION}",
+    ),
+    Shape(
+        prefix="pvc://",
+        pattern=f"{_CLAIM}/{PATH}",
+        message="the pvc:// `uri` of data must name a file, pvc://CLAIM/PATH, where PATH"
+        f" has {PATH_IN_WORDS}",
+    ),
+    Shape(
+        prefix="https://",
+        pattern=r"https://[^/?#@]*([/?#][^\n]*)?",
+        message="the https:// `uri` of data must have no user and no password before its host,"
+        " where everybody would read them: use a signed address instead, whose query is not shown",
+    ),
+    Shape(
+        prefix="https://",
+        pattern="https://[!-~]+",
+        message="the https:// `uri` of data must have no blanks and nothing but ASCII: write other"
+        " characters as %XX",
+    ),
+)
 
 
 class Model(ApiModel):
@@ -77,7 +134,7 @@ class Model(ApiModel):
         | None
     ) = None
     """Hosted: a base model or an earlier fine-tuned one, such as gpt-4.1-mini-2025-04-14."""
-    uri: Annotated[str, StringConstraints(max_length=1024, pattern=MODEL_URI)] | None = None
+    uri: Annotated[str, StringConstraints(max_length=1024), MODEL_URI] | None = None
     """In the cluster: hf://ORGANISATION/NAME or pvc://CLAIM/PATH with the model's files."""
     revision: ShortText | None = None
     """hf:// only: a branch, tag or commit. Absent: main."""
@@ -106,7 +163,7 @@ class DataSource(ApiModel):
     )
 
     config_map: ConfigMapKeyRef | None = None
-    uri: Annotated[str, StringConstraints(max_length=2048, pattern=DATA_URI)] | None = None
+    uri: Annotated[str, StringConstraints(max_length=2048), DATA_URI] | None = None
     """pvc://CLAIM/PATH, https://…, or hf://datasets/ORGANISATION/NAME/PATH."""
     revision: ShortText | None = None
     """hf:// only: a branch, tag or commit. Absent: main."""

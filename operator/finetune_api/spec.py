@@ -9,8 +9,17 @@ from typing import Annotated
 from pydantic import ConfigDict, Field, StringConstraints
 
 from finetune_api.backends import AzureOpenAI, Kubernetes
-from finetune_api.schema import ApiModel, Decimal, Fraction, Name, cel, validations
-from finetune_api.sources import PATH, Data, Model
+from finetune_api.schema import (
+    ApiModel,
+    Decimal,
+    Fraction,
+    Name,
+    Shape,
+    Shaped,
+    cel,
+    validations,
+)
+from finetune_api.sources import PATH, PATH_IN_WORDS, Data, Model
 
 
 class MethodType(StrEnum):
@@ -121,7 +130,14 @@ class OutputVolume(ApiModel):
     """The name of the PersistentVolumeClaim."""
     path: Annotated[
         str,
-        StringConstraints(min_length=1, max_length=512, pattern=rf"^{PATH}$"),
+        StringConstraints(min_length=1, max_length=512),
+        Shaped(
+            Shape(
+                pattern=PATH,
+                message="`path` must be a folder below the volume, such as team-a/orca:"
+                f" {PATH_IN_WORDS}",
+            )
+        ),
     ]
     """A folder in it, made if need be."""
 
@@ -257,7 +273,11 @@ class FineTuneJobSpec(ApiModel):
     cancel: bool = False
     """Stop for good. Setting it back changes nothing; only a new retry token runs the job again."""
     active_deadline_seconds: Annotated[int, Field(ge=1, le=31_536_000)] | None = None
-    """Seconds from the start of the first attempt; then the job is stopped, also at the service."""
+    """Seconds for training, pauses and queues included, from the first attempt on.
+
+    Reading the data does not count; the retry annotation starts it anew. Then the job is stopped,
+    also at the service, and is Failed (DeadlineExceeded). Absent: no limit.
+    """
     retry_policy: RetryPolicy | None = None
     """In the cluster. Absent: three retries."""
     ttl_seconds_after_finished: Annotated[int, Field(ge=0, le=31_536_000)] | None = None

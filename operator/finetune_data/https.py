@@ -147,7 +147,9 @@ def _explain(host: str, error: Exception) -> SourceError:
     match error:
         case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientSSLError() | ssl.SSLError():
             return SourceError(
-                f"the certificate of {host} is not trusted; add its CA to SSL_CERT_FILE", False
+                f"the certificate of {host} is not trusted; ask for its CA in the chart's"
+                " fetch.caBundle",
+                False,
             )
         case aiohttp.ClientConnectorDNSError() if _no_such_name(error.os_error):
             return SourceError(f"the host {host} does not exist; check the address", False)

@@ -1,6 +1,6 @@
 """Downloads files from a Hugging Face hub with its own client.
 
-HF_ENDPOINT and HF_TOKEN come from the environment. Knows no rows and no models.
+HF_ENDPOINT, HF_TOKEN and SSL_CERT_FILE come from the environment. Knows no rows and no models.
 """
 
 import logging
@@ -106,6 +106,12 @@ def _unreachable(source: HubSource, error: Exception) -> SourceError:
     cause = error.__cause__
     if isinstance(cause, HfHubHTTPError):
         return _refused(source, cause)
+    if "CERTIFICATE_VERIFY_FAILED" in f"{error} {cause}":
+        return SourceError(
+            "the certificate of the hub is not trusted; ask for its CA in the chart's"
+            " fetch.caBundle",
+            False,
+        )
     return SourceError(
         f"the hub could not be reached for {_name(source)}; check the network and HF_ENDPOINT", True
     )

@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 from finetune_data.problems import RowProblem
+from finetune_data.text import clean
 from finetune_data.tools import check_calls
 
 MAX_IMAGES = 64
@@ -17,10 +18,6 @@ _IMAGE_DETAILS = ("low", "high", "auto")
 _IMAGE_URL = re.compile(r"https://|data:image/(jpeg|png|webp);base64,", re.IGNORECASE)
 _OWN_KEYS = {"weight": "assistant", "tool_calls": "assistant", "tool_call_id": "tool"}
 MESSAGE_KEYS = frozenset({"role", "content", "name", *_OWN_KEYS})
-
-# Tab, newline and carriage return are text; the rest of C0 breaks tokenizers or terminals.
-_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f]")
-_SURROGATE = re.compile("[\ud800-\udfff]")
 
 Message = dict[str, Any]
 
@@ -87,7 +84,7 @@ def _role(message: Message, where: str) -> str:
 def _name(name: object, where: str) -> str:
     if not isinstance(name, str) or not name:
         raise RowProblem(f"{where}: `name` must be a string that is not empty")
-    return _clean(name, where)
+    return clean(name, where)
 
 
 def _weight(weight: object, where: str) -> int:
@@ -100,7 +97,7 @@ def _weight(weight: object, where: str) -> int:
 def _call_id(call_id: object, where: str) -> str:
     if not isinstance(call_id, str) or not call_id:
         raise RowProblem(f"{where}: a tool message needs the `tool_call_id` of the call it answers")
-    return call_id
+    return clean(call_id, f"{where}: `tool_call_id`")
 
 
 def _content(message: Message, where: str, *, images: bool) -> str | list[dict[str, Any]]:
@@ -113,7 +110,7 @@ def _content(message: Message, where: str, *, images: bool) -> str | list[dict[s
     if isinstance(content, str):
         if not content and not calls and message["role"] == "assistant":
             raise RowProblem(f"{where} is an empty answer; write its content or remove the row")
-        return _clean(content, where)
+        return clean(content, where)
     if isinstance(content, list) and content:
         return _parts(content, message["role"], where, images=images)
     raise RowProblem(f"{where}: `content` must be a string or a list of parts")
@@ -133,7 +130,7 @@ def _check_part(part: object, role: str, where: str, *, images: bool) -> None:
     if part.get("type") == "text":
         if not isinstance(part.get("text"), str):
             raise RowProblem(f"{where}: `text` must be a string")
-        _clean(part["text"], where)
+        clean(part["text"], where)
     elif part.get("type") == "image_url":
         _check_image(part.get("image_url"), role, where, images=images)
     else:
@@ -155,14 +152,6 @@ def _check_image(image: object, role: str, where: str, *, images: bool) -> None:
         )
     if image.get("detail", "auto") not in _IMAGE_DETAILS:
         raise RowProblem(f"{where}: `detail` must be low, high or auto")
-
-
-def _clean(text: str, where: str) -> str:
-    if found := _CONTROL.search(text):
-        raise RowProblem(f"{where} holds the control character U+{ord(found[0]):04X}; remove it")
-    if _SURROGATE.search(text):
-        raise RowProblem(f"{where} holds half of a surrogate pair, which is no text; remove it")
-    return text
 
 
 def _check_turns(messages: list[Message]) -> None:

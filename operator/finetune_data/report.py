@@ -75,6 +75,7 @@ def check_file(
         _take(check, item)
     if tokens:
         tokens.flush()
+        _take_unanswered(check, tokens)
     check.sha256, check.size = lines.sha256, lines.size
     return check
 
@@ -91,6 +92,19 @@ def _take(check: FileCheck, item: ChatRow | BadRow) -> None:
     check.bad_total += 1
     if len(check.bad_rows) < MAX_BAD_ROWS_SHOWN:
         check.bad_rows.append(item)
+
+
+def _take_unanswered(check: FileCheck, tokens: TokenCounter) -> None:
+    """Rows that seemed usable until they were counted."""
+    problem = (
+        f"no answer is left within {tokens.limit} tokens: raise hyperparameters.maxSequenceLength "
+        "in a new FineTuneJob, or shorten or remove the row"
+    )
+    found = [BadRow(line=line, problem=problem) for line in tokens.unanswered_lines]
+    check.bad_rows = sorted([*check.bad_rows, *found], key=lambda bad: bad.line)
+    del check.bad_rows[MAX_BAD_ROWS_SHOWN:]
+    check.bad_total += tokens.unanswered
+    check.examples -= tokens.unanswered
 
 
 def _take_good(check: FileCheck, row: ChatRow) -> None:
@@ -146,7 +160,7 @@ def _warnings(check: FileCheck) -> list[str]:
     if check.tokens and check.tokens.over_limit:
         warnings.append(
             f"{_rows(check.tokens.over_limit)} longer than {check.tokens.limit} tokens are cut; "
-            "raise hyperparameters.maxSequenceLength to keep them whole"
+            "to keep them whole, raise hyperparameters.maxSequenceLength in a new FineTuneJob"
         )
     return warnings
 

@@ -17,7 +17,9 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from tokenizers import Tokenizer
 
 from finetune_data.chat import ChatRow
-from finetune_data.problems import RowProblem
+from finetune_data.messages import Message, trained
+from finetune_data.problems import MAX_BAD_ROWS_SHOWN, RowProblem
+from finetune_data.text import has_surrogate
 
 MAX_TOKENIZER_BYTES = 256 * 1024 * 1024
 
@@ -39,17 +41,65 @@ class ChatTokenizer:
 
     def render(self, row: ChatRow) -> str:
         """The row as the text that is trained on; RowProblem if the template refuses it."""
-        name = "tool_use" if row.tools and "tool_use" in self._templates else "default"
+        text = self._text(row.messages, row.tools)
+        if has_surrogate(text):
+            raise RowProblem(
+                "the model's chat template writes what is no text: "
+                "use another model in a new FineTuneJob"
+            )
+        if self._leaves_tools_out(row, text):
+            raise RowProblem(
+                "the model's chat template leaves out tools and tool calls: use a model whose "
+                "template supports such rows in a new FineTuneJob, or change the rows"
+            )
+        return text
+
+    def _text(
+        self,
+        messages: Sequence[Message],
+        tools: list[dict[str, Any]] | None,
+        *,
+        prompt: bool = False,
+    ) -> str:
+        name = "tool_use" if tools and "tool_use" in self._templates else "default"
         try:
             return self._templates[name].render(
-                messages=row.messages,
-                tools=row.tools,
+                messages=messages,
+                tools=tools,
                 documents=None,
-                add_generation_prompt=False,
+                add_generation_prompt=prompt,
                 **self._special,
             )
         except Exception as error:  # a template is a program of the model's: anything may come
             raise RowProblem(_refusal(error, self._sources[name])) from error
+
+    def _leaves_tools_out(self, row: ChatRow, text: str) -> bool:
+        if not row.tools:  # calls have tools that declare them
+            return False
+        bare = [{k: v for k, v in message.items() if k != "tool_calls"} for message in row.messages]
+        try:
+            return text == self._text(bare, None)
+        except RowProblem:  # it misses them, so it reads them
+            return False
+
+    def answers_left(self, rows: Sequence[tuple[ChatRow, str]], limit: int) -> list[bool]:
+        """Whether something to learn is left of each row, with its text, within `limit` tokens.
+
+        Every text has more tokens than that.
+        """
+        texts = [text for _, text in rows]
+        encodings = self._tokenizer.encode_batch(texts, add_special_tokens=False)
+        ends = [encoding.offsets[limit - 1][1] for encoding in encodings]
+        return [end > self._before(row, text) for (row, text), end in zip(rows, ends, strict=True)]
+
+    def _before(self, row: ChatRow, text: str) -> int:
+        """The characters before the first answer that is learnt; 0 if that cannot be told."""
+        first = next(i for i, message in enumerate(row.messages) if trained(message))
+        try:
+            prompt = self._text(row.messages[:first], row.tools, prompt=True)
+        except RowProblem:
+            return 0
+        return len(prompt) if text.startswith(prompt) else 0
 
     def count(self, texts: Sequence[str]) -> list[int]:
         """The number of tokens of each rendered text, on every core."""
@@ -173,22 +223,35 @@ class TokenCounter:
     def __init__(self, tokenizer: ChatTokenizer, limit: int | None) -> None:
         self._tokenizer = tokenizer
         self.limit = limit
-        self._batch: list[str] = []
+        self._batch: list[tuple[ChatRow, str]] = []
         self.total = 0
         self.longest = 0
         self.over_limit = 0
+        self.unanswered = 0
+        """Rows of which no answer is left once they are cut at the limit."""
+        self.unanswered_lines: list[int] = []
+        """The first of them, at most MAX_BAD_ROWS_SHOWN."""
 
     def add(self, row: ChatRow) -> None:
         """Take one row."""
-        self._batch.append(self._tokenizer.render(row))
+        self._batch.append((row, self._tokenizer.render(row)))
         if len(self._batch) >= self.BATCH:
             self.flush()
 
     def flush(self) -> None:
         """Count what is still waiting."""
-        for tokens in self._tokenizer.count(self._batch):
-            self.total += tokens
-            self.longest = max(self.longest, tokens)
-            if self.limit is not None and tokens > self.limit:
-                self.over_limit += 1
+        counts = self._tokenizer.count([text for _, text in self._batch])
+        self.total += sum(counts)
+        self.longest = max(self.longest, *counts, 0)
+        if self.limit is not None:
+            limit = self.limit
+            pairs = zip(self._batch, counts, strict=True)
+            self._cut([item for item, tokens in pairs if tokens > limit], limit)
         self._batch.clear()
+
+    def _cut(self, rows: Sequence[tuple[ChatRow, str]], limit: int) -> None:
+        self.over_limit += len(rows)
+        left = self._tokenizer.answers_left(rows, limit)
+        lines = [row.line for (row, _), some in zip(rows, left, strict=True) if not some]
+        self.unanswered += len(lines)
+        self.unanswered_lines = (self.unanswered_lines + lines)[:MAX_BAD_ROWS_SHOWN]

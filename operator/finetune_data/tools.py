@@ -8,6 +8,7 @@ import re
 from typing import Any
 
 from finetune_data.problems import RowProblem
+from finetune_data.text import check_texts, clean
 
 _FUNCTION_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -38,6 +39,7 @@ def _declared_name(tool: object, where: str) -> str:
         raise RowProblem(f"{where}: `description` must be a string")
     if not isinstance(function.get("parameters", {}), dict):
         raise RowProblem(f"{where}: `parameters` must be a JSON schema object")
+    check_texts(tool, where)
     return name
 
 
@@ -69,7 +71,7 @@ def _call(call: object, names: frozenset[str], where: str) -> dict[str, Any]:
         raise RowProblem(f"{where}: `name` must be one of the names in the row's `tools`")
     arguments = _arguments(function.get("arguments"), where)
     return {
-        "id": call["id"],
+        "id": clean(call["id"], f"{where}: `id`"),
         "type": "function",
         "function": {"name": name, "arguments": arguments},
     }
@@ -87,4 +89,5 @@ def _arguments(value: object, where: str) -> dict[str, Any]:
         raise RowProblem(sentence) from None
     if not isinstance(arguments, dict):
         raise RowProblem(sentence)
+    check_texts(arguments, f"{where}: `arguments`")
     return arguments

@@ -113,7 +113,7 @@ def _settings() -> kopf.OperatorSettings:
     settings.posting.enabled = False  # Events are ours to write
     settings.scanning.disabled = True  # else it wants to list namespaces and CRDs cluster-wide
     settings.persistence.diffbase_storage = _NoDiffs()
-    settings.watching.chunk_size = 500
+    settings.watching.chunk_size = 100
     settings.watching.server_timeout = 300
     settings.watching.client_timeout = 310
     settings.watching.connect_timeout = 30

@@ -10,6 +10,7 @@ from finetune_api.reasons import Reason
 from finetune_operator.core.observed import SubmissionFacts
 
 _CANCEL_AGAIN = timedelta(minutes=2)
+_PAUSE_AGAIN = timedelta(minutes=10)
 _LONG_AGO = timedelta(days=1)
 
 
@@ -18,9 +19,13 @@ class JobMemory:
     """One FineTuneJob; another object of its name starts with nothing."""
 
     uid: str
+    hosted: bool = False
+    """At a hosted service, whose backend may know of it too."""
     submissions: dict[str, SubmissionFacts] = field(default_factory=dict)
     cancelled: dict[str, datetime] = field(default_factory=dict)
-    """When the service accepted the cancellation of a hosted job, by id."""
+    """When the service was last asked to cancel a hosted job, by id; our own: when it accepted."""
+    pause_declined: dict[str, tuple[datetime, str]] = field(default_factory=dict)
+    """When the service would not pause our hosted job, by its id, and what it said."""
     holds_finalizer: bool = False
     """This leadership added the finalizer: before that, nothing of the job was at the service."""
     exported: bool = False
@@ -46,19 +51,53 @@ class JobMemory:
         since = now if held else now - _LONG_AGO
         self.submissions[marker] = SubmissionFacts(recorded_here=fresh, known_since=since)
 
-    def posted(self, marker: str, now: datetime | None) -> None:
-        """The submission was sent at this moment; None: it certainly was not."""
+    def posted(self, marker: str, now: datetime) -> None:
+        """The submission is sent at this moment."""
         known = self.submissions[marker]
         self.submissions[marker] = replace(known, posted_at=now, last_look_at=None)
+
+    def not_created(self, marker: str) -> None:
+        """The submission was certainly refused, or not even sent."""
+        known = self.submissions[marker]
+        self.submissions[marker] = SubmissionFacts(
+            recorded_here=known.recorded_here, known_since=known.known_since
+        )
+
+    def unanswered(self, marker: str, now: datetime, told: str) -> None:
+        """The submission was sent, and nobody can tell what became of it."""
+        self.posted(marker, now)
+        known = self.submissions[marker]
+        self.submissions[marker] = replace(
+            known,
+            unanswered=known.unanswered + 1,
+            unanswered_since=known.unanswered_since or now,
+            told=told,
+        )
 
     def looked(self, marker: str, now: datetime) -> None:
         """A search that began at this moment did not find it."""
         self.submissions[marker] = replace(self.submissions[marker], last_look_at=now)
 
+    def cancel_asked(self, job_id: str, now: datetime) -> None:
+        """The service was asked to cancel this job; what was asked long ago is forgotten."""
+        recent = {id_: at for id_, at in self.cancelled.items() if now - at < _LONG_AGO}
+        self.cancelled = recent | {job_id: now}
+
     def cancel_sent(self, job_id: str | None, now: datetime) -> bool:
-        """Whether the service accepted a cancellation so lately that it may still be at it."""
+        """Whether a cancellation was asked for so lately that it need not be asked for again."""
         sent = self.cancelled.get(job_id) if job_id else None
         return sent is not None and now - sent < _CANCEL_AGAIN
+
+    def declined_to_pause(self, job_id: str, said: str, now: datetime) -> bool:
+        """The service would not pause this job; whether that is news."""
+        is_news = self.pause_declined.get(job_id, (now, ""))[1] != said
+        self.pause_declined = {job_id: (now, said)}
+        return is_news
+
+    def pause_refused(self, job_id: str | None, now: datetime) -> str:
+        """What the service said when it would not pause the job; empty if it may be asked again."""
+        at, said = self.pause_declined.get(job_id or "", (now, ""))
+        return said if now - at < _PAUSE_AGAIN else ""
 
     def failed(self, reason: Reason, now: datetime) -> float:
         """For how many seconds this error lasts."""

@@ -4,74 +4,29 @@ The only place where observing, deciding and acting meet. Decides nothing itself
 """
 
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from typing import Protocol
 
 from pydantic import ValidationError
 
 from finetune_api.constants import FINALIZER
 from finetune_api.job import FineTuneJob, ObjectMeta
-from finetune_api.pods import UploadTarget
 from finetune_api.reasons import Phase, Reason
 from finetune_api.status import FineTuneJobStatus
-from finetune_operator.adapters.api import Api
+from finetune_operator.acting import Actor, Outside
 from finetune_operator.adapters.refusals import NamespaceTerminating
-from finetune_operator.adapters.store import Json, Key, Store
-from finetune_operator.backends.kubernetes.cluster import Cluster
+from finetune_operator.adapters.store import Json, Key
 from finetune_operator.backends.kubernetes.facts import child_job, child_pod, is_controlled_by
 from finetune_operator.core import conditions, ending, plan, statuses
 from finetune_operator.core.decide import decide
 from finetune_operator.core.errors import Conflict, OperatorError, Terminal, Transient
-from finetune_operator.core.observed import Found, Observed, Remote, RemoteJob
+from finetune_operator.core.observed import Found, Observed, Remote
 from finetune_operator.memory import JobMemory
-from finetune_operator.submitting import Submissions, Submitter
-from finetune_operator.writing import JobWriter, Reporter
+from finetune_operator.writing import JobWriter
 
 logger = logging.getLogger(__name__)
 
 _TROUBLE_LOOK = 60.0
 """Seconds between two looks at a job whose service does not answer as it should."""
 _RETRY_SOONEST = 5.0
-
-
-class Hosted(Submissions, Protocol):
-    """What the reconciler needs of the hosted backend."""
-
-    def observe(self, key: Key, job: FineTuneJob) -> Remote | None:
-        """The last snapshot of the job that status names."""
-
-    def error(self, key: Key) -> OperatorError | None:
-        """What the service last answered instead, if it did."""
-
-    async def pause(self, job: FineTuneJob, job_id: str) -> RemoteJob:
-        """Pauses; the job as it is then."""
-
-    async def resume(self, job: FineTuneJob, job_id: str) -> RemoteJob:
-        """Resumes; the job as it is then."""
-
-    async def refresh(self, job: FineTuneJob, job_id: str) -> Remote:
-        """Asks the service now."""
-
-    def forget(self, key: Key) -> None:
-        """The object is gone."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outside:
-    """Everything that the reconciler acts through."""
-
-    api: Api
-    store: Store
-    cluster: Cluster
-    hosted: Hosted
-    upload_target: Callable[[FineTuneJob], UploadTarget]
-    """Where the prepare pod of a hosted job puts its files; raises if that is not allowed."""
-    events: Reporter
-    orphaned: Callable[[], None]
-    """Counts a hosted job that is left behind."""
-    now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
 
 class Reconciler:
@@ -81,9 +36,7 @@ class Reconciler:
         self._out = outside
         self._policy = policy
         self._writer = JobWriter(outside.api, outside.store, outside.events)
-        self._submitter = Submitter(
-            outside.hosted, self._writer, outside.store, outside.events, outside.now
-        )
+        self._actor = Actor(outside, self._writer, policy)
         self._memory: dict[Key, JobMemory] = {}
 
     async def reconcile(self, key: Key) -> float | None:
@@ -97,7 +50,7 @@ class Reconciler:
         except ValidationError as e:
             await self._unreadable(raw, e)
             return None
-        return await self._round(key, job, self._memory_of(key, job.metadata.uid))
+        return await self._round(key, job, self._memory_of(key, job))
 
     async def _round(self, key: Key, job: FineTuneJob, memory: JobMemory) -> float | None:
         seen = self._observe(key, job, memory, Found())
@@ -111,7 +64,7 @@ class Reconciler:
                 if action in done:  # it has not changed what is decided: a bug of ours
                     raise RuntimeError(f"{key}: ordered twice in one round: {action}")
                 done.append(action)
-                job, found = await self._act(seen, action, memory)
+                job, found = await self._actor.act(seen, action, memory)
                 if isinstance(action, plan.DropFinalizer) and _is_going(job):
                     self._forget(key)
                     return None
@@ -124,15 +77,19 @@ class Reconciler:
         except OperatorError as e:
             return await self._failed(seen, e, memory)
 
-    def _memory_of(self, key: Key, uid: str) -> JobMemory:
+    def _memory_of(self, key: Key, job: FineTuneJob) -> JobMemory:
         known = self._memory.get(key)
-        if known is None or known.uid != uid:
-            known = self._memory[key] = JobMemory(uid=uid)
-        return known
+        if known is not None and known.uid == job.metadata.uid:
+            return known
+        self._forget(key)
+        memory = JobMemory(uid=job.metadata.uid, hosted=job.spec.azure_open_ai is not None)
+        self._memory[key] = memory
+        return memory
 
     def _forget(self, key: Key) -> None:
-        self._out.hosted.forget(key)
-        self._memory.pop(key, None)
+        known = self._memory.pop(key, None)
+        if known is not None and known.hosted:
+            self._out.hosted().forget(key)
 
     # Observe
 
@@ -144,17 +101,26 @@ class Reconciler:
         pods = tuple(
             pod for obj in store.child_pods(uid) if (pod := child_pod(obj)).job_uid in ours
         )
+        departed = store.departed_pod(uid)
         part = job.status.azure_open_ai
         marker = part.submission.marker if part and part.submission else None
+        remote = self._remote(key, job) or found.remote
         return Observed(
             job=job,
             now=now,
             jobs=jobs,
             pods=pods,
+            departed=child_pod(departed) if departed is not None else None,
             progress=store.progress(uid),
-            remote=self._remote(key, job) or found.remote,
+            remote=remote,
+            twins=tuple(
+                twin
+                for twin in (remote.twins if remote else ())
+                if not memory.cancel_sent(twin.id, now)
+            ),
             submission=memory.submission(marker, now) if marker else None,
             cancel_sent=memory.cancel_sent(part.job_id if part else None, now),
+            pause_refused=memory.pause_refused(part.job_id if part else None, now),
             exported=memory.exported,
             deleting_since=memory.deleting(now) if _is_going(job) else None,
             found=found,
@@ -166,9 +132,9 @@ class Reconciler:
             return None
         meta = job.metadata
         if meta.deletion_timestamp is not None and FINALIZER not in meta.finalizers:
-            self._out.hosted.forget(key)
+            self._out.hosted().forget(key)
             return None
-        return self._out.hosted.observe(key, job)
+        return self._out.hosted().observe(key, job)
 
     # Settle: the status
 
@@ -176,7 +142,7 @@ class Reconciler:
         self, key: Key, seen: Observed, planned: plan.Plan, memory: JobMemory
     ) -> float | None:
         job, status = seen.job, planned.status
-        trouble = self._out.hosted.error(key) if job.spec.azure_open_ai is not None else None
+        trouble = self._out.hosted().error(key) if job.spec.azure_open_ai is not None else None
         if trouble is not None and not conditions.is_finished(status):
             await self._report(job, trouble, memory)
             # The poller wakes everybody when it changes; only Stalled comes by time alone.
@@ -189,6 +155,8 @@ class Reconciler:
         if wait > 0:
             return _sooner(wait, planned.look_again_after)
         await self._writer.status(job, status)
+        if seen.departed is not None:
+            self._out.store.read_departed(job.metadata.uid, seen.departed.uid)
         return planned.look_again_after
 
     async def _failed(self, seen: Observed, error: OperatorError, memory: JobMemory) -> float:
@@ -240,99 +208,6 @@ class Reconciler:
             now=self._out.now(),
         )
         await self._writer.status_of(meta, status, told)
-
-    # Act
-
-    async def _act(
-        self, seen: Observed, action: plan.Action, memory: JobMemory
-    ) -> tuple[FineTuneJob, Found]:
-        """Carry out one action; the object as it is then, and what was found out."""
-        job, found, cluster = seen.job, seen.found, self._out.cluster
-        match action:
-            case plan.WriteStatus():
-                job = await self._write(job, action, memory)
-            case plan.AddFinalizer():
-                job = await self._finalizer(job, add=True)
-                memory.holds_finalizer = True
-            case plan.DropFinalizer():
-                job = await self._let_go(job, action.orphaned)
-            case plan.CreatePrepare():
-                target = self._out.upload_target(job) if job.spec.azure_open_ai else None
-                least = self._policy.hosted_min_examples if target else 1
-                await cluster.create_prepare(job, action.retry, target, least)
-            case plan.CreateTraining():
-                await cluster.create_training(job, action.attempt)
-            case plan.DeleteChild():
-                await cluster.delete_child(job, action.name, action.uid)
-            case plan.ConfirmAbsent():
-                there = await cluster.refresh_child(job, action.name)
-                found = replace(found, confirmed_absent=not there)
-            case plan.ReadPods():
-                await cluster.read_pods(job)
-                found = replace(found, pods_confirmed=True)
-            case plan.ReadEvents():
-                events = await cluster.read_events(job, action.job_uid, action.pod_uid)
-                found = replace(found, events=events)
-            case plan.EnsureAccount():
-                await cluster.ensure_account(job.metadata.namespace, anew=True)
-                found = replace(found, account_ensured=True)
-            case plan.SetTtl():
-                await cluster.set_ttl(job, action.name, action.seconds)
-            case plan.OwnClaim():
-                await cluster.own_claim(job, action.name, delete=action.delete)
-                job = await self._writer.status(job, action.status)
-            case plan.ExportResult():
-                await cluster.export_result(job, dict(action.data))
-                memory.exported = True
-            case _:
-                return await self._act_remotely(seen, action, memory)
-        return job, found
-
-    async def _act_remotely(
-        self, seen: Observed, action: plan.RemoteAction, memory: JobMemory
-    ) -> tuple[FineTuneJob, Found]:
-        """As `_act`, for what is asked of the hosted service."""
-        job, found, hosted = seen.job, seen.found, self._out.hosted
-        match action:
-            case plan.Submit():
-                job = await self._submitter.submit(job, action.suffix, memory)
-            case plan.Look():
-                job = await self._submitter.look(job, action.suffix, memory)
-                found = replace(found, looked=True)
-            case plan.CancelRemote():
-                await hosted.cancel(job, action.job_id)
-                memory.cancelled[action.job_id] = self._out.now()
-            case plan.PauseRemote():
-                await hosted.pause(job, action.job_id)
-                found = replace(found, asked=True)
-            case plan.ResumeRemote():
-                await hosted.resume(job, action.job_id)
-                found = replace(found, asked=True)
-            case plan.Refresh():
-                remote = await hosted.refresh(job, action.job_id)
-                found = replace(found, remote=remote)
-        return job, found
-
-    async def _write(
-        self, job: FineTuneJob, action: plan.WriteStatus, memory: JobMemory
-    ) -> FineTuneJob:
-        written = await self._writer.status(job, action.status)
-        part = written.status.azure_open_ai
-        if action.records_submission and part and part.submission:
-            held = FINALIZER in written.metadata.finalizers
-            memory.recorded(part.submission.marker, self._out.now(), held=held)
-        memory.exported = False
-        return written
-
-    async def _finalizer(self, job: FineTuneJob, *, add: bool) -> FineTuneJob:
-        return FineTuneJob.model_validate(await self._writer.finalizer(job.metadata, add=add))
-
-    async def _let_go(self, job: FineTuneJob, orphaned: str | None) -> FineTuneJob:
-        job = await self._finalizer(job, add=False)
-        if orphaned is not None:
-            logger.error("Let go of the hosted job, which may go on running: remote=%s", orphaned)
-            self._out.orphaned()
-        return job
 
 
 def _is_going(job: FineTuneJob) -> bool:

@@ -5,13 +5,29 @@ Knows no object of the cluster; the settings of one job are in its spec.
 
 import re
 from collections.abc import Mapping
+from ipaddress import ip_network
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 PREFIX = "FINETUNE_"
 
+_AUTHORITIES_BYTES = 100 * 1024
+"""Two such files and a config fit into the 256 KiB that annotations may hold."""
+
 Seconds = Annotated[float, Field(gt=0)]
+
+
+_ADDRESS = re.compile(r"https://[a-z0-9]([-a-z0-9.]*[a-z0-9])?(:[0-9]{1,5})?", re.IGNORECASE)
 
 
 class InvalidSettings(Exception):
@@ -49,6 +65,8 @@ class Settings(BaseModel):
     """Our own pod; empty: we do not run as a pod, and no pod is labelled as the leader."""
     pod_namespace: str = "default"
     """Our own namespace: the Lease and the progress endpoint's CA live here."""
+    pod_service_account: str = "finetune-operator"
+    """Our own ServiceAccount, for sentences that ask to give us access to something."""
 
     # Leadership
     lease_name: str = "finetune-operator"
@@ -83,10 +101,12 @@ class Settings(BaseModel):
     """CIDR ranges that https:// data may come from although they are private."""
     fetch_denied_ranges: Words = ()
     """The cluster's own CIDR ranges, refused for https:// data."""
+    fetch_ca_file: str = ""
+    """PEM file of certificate authorities that pods trust besides public ones, for their data."""
 
     # Azure OpenAI
     azure_allowed_endpoints: Words = ()
-    """Hosts besides Azure's own that may be sent a key or a token."""
+    """Addresses https://HOST[:PORT], besides Azure's own, that may be sent a key or a token."""
     azure_ca_file: str = ""
     """PEM file of certificate authorities trusted besides the public ones."""
     azure_authority_host: str = ""
@@ -97,8 +117,8 @@ class Settings(BaseModel):
     """Longest wait for the answer to the creation of a hosted job; must be shorter than a lease."""
     azure_request_timeout_seconds: Seconds = 20
     """Longest wait for any other answer of the hosted service."""
-    azure_list_lag_seconds: Annotated[float, Field(ge=0)] = 60
-    """How long a job just created may be missing from the service's list."""
+    azure_list_lag_seconds: Seconds = 60
+    """How long a job just created may be missing from the list; to pay once rests on it."""
     azure_poll_seconds: Seconds = 45
     """How often an endpoint's hosted jobs are looked at."""
 
@@ -117,10 +137,69 @@ class Settings(BaseModel):
 
     @model_validator(mode="after")
     def _fences_hold(self) -> Self:
-        for shorter in ("lease_renew_deadline_seconds", "azure_create_timeout_seconds"):
-            if self.model_dump()[shorter] >= self.lease_duration_seconds:
-                raise ValueError(f"{shorter} must be shorter than lease_duration_seconds")
+        """What the leader does must fit into its lease, or it never leads or never submits."""
+        if self.lease_renew_deadline_seconds >= self.lease_duration_seconds:
+            raise ValueError(
+                "lease_renew_deadline_seconds must be shorter than"
+                " lease_duration_seconds: a leader must end before another one begins"
+            )
+        if 2 * self.lease_retry_seconds > self.lease_renew_deadline_seconds:
+            raise ValueError(
+                "lease_retry_seconds must be at most half of"
+                " lease_renew_deadline_seconds: a leader must be able to renew in time"
+            )
+        if (
+            self.azure_create_timeout_seconds + self.lease_retry_seconds
+            >= self.lease_duration_seconds
+        ):
+            raise ValueError(
+                "azure_create_timeout_seconds and lease_retry_seconds together must be"
+                " shorter than lease_duration_seconds: a hosted job is created only while the"
+                " lease outlasts the request"
+            )
         return self
+
+    @field_validator("fetch_allowed_ranges", "fetch_denied_ranges")
+    @classmethod
+    def _ranges(cls, entries: tuple[str, ...]) -> tuple[str, ...]:
+        for entry in entries:
+            try:
+                ip_network(entry, strict=False)
+            except ValueError:
+                raise ValueError(f"`{entry}` must be a CIDR range such as 10.20.0.0/16") from None
+        return entries
+
+    @field_validator("azure_allowed_endpoints")
+    @classmethod
+    def _addresses(cls, entries: tuple[str, ...]) -> tuple[str, ...]:
+        for entry in entries:
+            if not _ADDRESS.fullmatch(entry):
+                raise ValueError(
+                    f"`{entry}` must be an address https://HOST[:PORT] without a path,"
+                    " such as https://gateway.example.com"
+                )
+        return entries
+
+    def require_files(self) -> None:
+        """See to it that pods can be given what files hold.
+
+        Raises:
+            InvalidSettings: a file is missing, or too large for a pod's annotations.
+        """
+        for name in ("azure_ca_file", "fetch_ca_file"):
+            file, variable = str(self.model_dump()[name]), f"{PREFIX}{name.upper()}"
+            if file and not Path(file).is_file():
+                raise InvalidSettings(f"{variable}: there is no file {file}")
+            if file and Path(file).stat().st_size > _AUTHORITIES_BYTES:
+                raise InvalidSettings(
+                    f"{variable}: {file} is larger than {_AUTHORITIES_BYTES // 1024} KiB: leave the"
+                    " public authorities out, which are trusted anyway"
+                )
+
+    @property
+    def account(self) -> str:
+        """NAMESPACE:NAME of our own ServiceAccount, as kubectl takes it."""
+        return f"{self.pod_namespace}:{self.pod_service_account}"
 
     @property
     def progress_url(self) -> str:
@@ -156,4 +235,4 @@ class Settings(BaseModel):
 
 
 def _said(message: str) -> str:
-    return message.removeprefix("Value error, ")
+    return message.removeprefix("Value error, ").replace("Input should be", "must be", 1)

@@ -7,19 +7,22 @@ import logging
 from collections.abc import Callable
 from datetime import datetime
 from typing import Protocol
+from urllib.parse import urlsplit
 
 from finetune_api.job import FineTuneJob
 from finetune_api.reasons import Reason
 from finetune_api.status import Submission
 from finetune_operator.adapters.store import Key, Store
 from finetune_operator.core import conditions
-from finetune_operator.core.errors import Ambiguous, Conflict, Terminal, Transient
-from finetune_operator.core.observed import RemoteJob
-from finetune_operator.core.submission import hosted
+from finetune_operator.core.errors import Ambiguous, Conflict, OperatorError, Terminal, Transient
+from finetune_operator.core.observed import TERMINAL, RemoteJob
+from finetune_operator.core.submission import hosted, is_duplicate, one_that_counts
 from finetune_operator.memory import JobMemory
 from finetune_operator.writing import JobWriter, Reporter
 
 logger = logging.getLogger(__name__)
+
+_ENDED_BY_ITSELF = frozenset({"succeeded", "failed"})
 
 
 class Submissions(Protocol):
@@ -33,7 +36,7 @@ class Submissions(Protocol):
     async def find(
         self, job: FineTuneJob, *, suffix: str, started_at: datetime
     ) -> tuple[RemoteJob, ...]:
-        """Jobs with this suffix, oldest first."""
+        """Jobs with the marker that ends this suffix, oldest first."""
 
     async def cancel(self, job: FineTuneJob, job_id: str) -> RemoteJob:
         """Cancels; the job as it is then."""
@@ -44,7 +47,7 @@ class Submitter:
 
     def __init__(
         self,
-        service: Submissions,
+        service: Callable[[], Submissions],
         writer: JobWriter,
         store: Store,
         events: Reporter,
@@ -60,7 +63,7 @@ class Submitter:
             raise ValueError("submitted without a file")
         memory.posted(marker, self._now())
         try:
-            remote = await self._service.create(
+            remote = await self._service().create(
                 job,
                 suffix=suffix,
                 training_file=part.training_file_id,
@@ -68,33 +71,45 @@ class Submitter:
             )
         except Ambiguous as e:
             logger.warning("The answer to the submission was lost: %s", e)
-            memory.posted(marker, self._now())
+            memory.unanswered(marker, self._now(), e.message)
             return job
         except (Transient, Terminal):
-            memory.posted(marker, None)
+            memory.not_created(marker)
             raise
         return await self._adopt(job, remote)
 
     async def look(self, job: FineTuneJob, suffix: str, memory: JobMemory) -> FineTuneJob:
-        """Search for the submission; of several, the oldest counts and the others are cancelled.
-
-        They are cancelled first: once there is an id in status, nobody looks again.
-        """
+        """Search for the submission; of several, one counts and the others are cancelled."""
         recorded, began = _recorded(job), self._now()
-        found = await self._service.find(
+        found = await self._service().find(
             job, suffix=suffix, started_at=conditions.parse_time(recorded.started_at)
         )
         if not found:
             memory.looked(recorded.marker, began)
             return job
-        first, *others = found
-        for other in others:
-            await self._cancel_duplicate(job, other.id)
-        return await self._adopt(job, first)
+        own = one_that_counts(found)
+        for other in found:
+            if other.raw_status not in TERMINAL and is_duplicate(other, own, recorded):
+                await self.cancel_duplicate(job, other.id, memory)
+        return await self._adopt(job, own)
 
-    async def _cancel_duplicate(self, job: FineTuneJob, job_id: str) -> None:
-        await self._service.cancel(job, job_id)
+    async def cancel_duplicate(self, job: FineTuneJob, job_id: str, memory: JobMemory) -> None:
+        """Cancel a hosted job whose submission has another one that counts, and say so.
+
+        It holds up nothing: what fails is said once, and tried again later.
+        """
+        is_news = job_id not in memory.cancelled
+        memory.cancel_asked(job_id, self._now())
+        try:
+            remote = await self._service().cancel(job, job_id)
+        except OperatorError as e:
+            if is_news:
+                logger.warning("Job %s was submitted twice and goes on for now: %s", job_id, e)
+            return
         message = f"Job {job_id} was submitted twice and has been cancelled"
+        if remote.raw_status in _ENDED_BY_ITSELF:
+            message = f"Job {job_id} was submitted twice, and had {remote.raw_status} before that"
+            message += " was seen"
         logger.error(message)
         obj = self._store.job(Key(job.metadata.namespace, job.metadata.name))
         if obj is not None:
@@ -109,10 +124,15 @@ class Submitter:
             )
             status = job.status.model_copy(update={"azure_open_ai": part})
             try:
-                return await self._writer.status(job, status)
+                written = await self._writer.status(job, status)
             except Conflict:
                 job = await self._writer.newest(job.metadata)
+            else:
+                host = urlsplit(part.endpoint or "").hostname
+                logger.info("Submitted: remote=%s endpoint=%s", remote.id, host)
+                return written
             if hosted(job.status).submission != submitted:
+                logger.error("Created, but nobody waits for it any more: remote=%s", remote.id)
                 raise Conflict("The object does not wait for this submission any more")
 
 

@@ -1,26 +1,30 @@
 """Puts the parts together: the runtime's services in, a controller out. Decides nothing."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from finetune_api.job import FineTuneJob
 from finetune_api.pods import UploadTarget
 from finetune_api.reasons import Reason
+from finetune_operator.acting import Outside
 from finetune_operator.adapters.store import Key
-from finetune_operator.backends.azure_openai import HostedBackend, HostedSettings
 from finetune_operator.backends.kubernetes.cluster import Cluster, Ranges
 from finetune_operator.core import azure_names, podconfig
 from finetune_operator.core.errors import Transient
 from finetune_operator.core.manifests import Surroundings
 from finetune_operator.core.plan import Policy
-from finetune_operator.reconciler import Outside, Reconciler
+from finetune_operator.reconciler import Reconciler
 from finetune_operator.services import Services
 from finetune_operator.settings import Settings
+
+if TYPE_CHECKING:
+    from finetune_operator.backends.azure_openai import HostedBackend
 
 
 class JobController:
     """What the runtime drives: one reconciler and what it must let go of."""
 
-    def __init__(self, reconciler: Reconciler, hosted: HostedBackend) -> None:
+    def __init__(self, reconciler: Reconciler, hosted: "_OnDemand") -> None:
         self._reconciler = reconciler
         self._hosted = hosted
 
@@ -36,15 +40,17 @@ class JobController:
 def build(services: Services) -> JobController:
     """The controller that acts through these services."""
     settings = services.settings
-    hosted = _hosted(services)
-    azure_ca = Path(settings.azure_ca_file).read_text("utf-8") if settings.azure_ca_file else ""
+    hosted = _OnDemand(services)
+    if settings.azure_allowed_endpoints or settings.azure_ca_file:
+        hosted()  # what is wrong with these settings ends the process now, not at the first job
+    azure_ca, fetch_ca = _content(settings.azure_ca_file), _content(settings.fetch_ca_file)
     outside = Outside(
         api=services.api,
         store=services.store,
         cluster=Cluster(
             services.api,
             services.store,
-            lambda: _surroundings(services, azure_ca),
+            lambda: _surroundings(services, azure_ca, fetch_ca),
             Ranges(allowed=settings.fetch_allowed_ranges, denied=settings.fetch_denied_ranges),
         ),
         hosted=hosted,
@@ -53,6 +59,27 @@ def build(services: Services) -> JobController:
         orphaned=services.metrics.orphaned_remote_objects.inc,
     )
     return JobController(Reconciler(outside, policy(settings)), hosted)
+
+
+def _content(path: str) -> str:
+    return Path(path).read_text("utf-8") if path else ""
+
+
+class _OnDemand:
+    """The hosted backend, from the first time on that somebody needs it."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._made: HostedBackend | None = None
+
+    def __call__(self) -> "HostedBackend":
+        if self._made is None:
+            self._made = _hosted(self._services)
+        return self._made
+
+    async def close(self) -> None:
+        if self._made is not None:
+            await self._made.close()
 
 
 def policy(settings: Settings) -> Policy:
@@ -66,7 +93,10 @@ def policy(settings: Settings) -> Policy:
     )
 
 
-def _hosted(services: Services) -> HostedBackend:
+def _hosted(services: Services) -> "HostedBackend":
+    # openai and azure-identity are a third of the memory of an operator that has no hosted job.
+    from finetune_operator.backends.azure_openai import HostedBackend, HostedSettings
+
     settings, counter = services.settings, services.metrics.hosted_requests
     authority = (
         {"authority_host": settings.azure_authority_host} if settings.azure_authority_host else {}
@@ -76,6 +106,7 @@ def _hosted(services: Services) -> HostedBackend:
             allowed_endpoints=settings.azure_allowed_endpoints,
             token_scope=settings.azure_token_scope or None,
             ca_file=settings.azure_ca_file or None,
+            operator=settings.account,
             create_timeout=settings.azure_create_timeout_seconds,
             request_timeout=settings.azure_request_timeout_seconds,
             poll_interval=settings.azure_poll_seconds,
@@ -102,7 +133,7 @@ def _upload_target(job: FineTuneJob, settings: Settings) -> UploadTarget:
     )
 
 
-def _surroundings(services: Services, azure_ca: str) -> Surroundings:
+def _surroundings(services: Services, azure_ca: str, fetch_ca: str) -> Surroundings:
     """What pods need to know; read anew each time, since certificates are renewed in place."""
     settings, progress_ca = services.settings, services.authority.bundle()
     if settings.progress_url and not progress_ca:
@@ -115,6 +146,7 @@ def _surroundings(services: Services, azure_ca: str) -> Surroundings:
         progress_url=settings.progress_url,
         progress_ca=progress_ca,
         azure_ca=azure_ca,
+        fetch_ca=fetch_ca,
         hf_endpoint=settings.hf_endpoint,
         output_storage=settings.output_storage,
         storage_class=settings.output_storage_class or None,

@@ -5,6 +5,7 @@ round looks at what it has become. So a patch that a dead leader left on its way
 successor's either. Decides nothing.
 """
 
+import logging
 from typing import Protocol
 
 from finetune_api.constants import FINALIZER
@@ -16,6 +17,8 @@ from finetune_operator.adapters.resources import FINETUNEJOBS
 from finetune_operator.adapters.store import Json, Key, Store
 from finetune_operator.core import conditions, statuses
 from finetune_operator.core.errors import Conflict, Terminal, Transient
+
+logger = logging.getLogger(__name__)
 
 
 class Reporter(Protocol):
@@ -53,6 +56,8 @@ class JobWriter:
         except Terminal as e:  # a bug of ours must not end the user's job
             raise Transient(Reason.API_ERROR, f"Status was refused: {e.message}") from None
         self._announce(old, new, written)
+        if (turn := _turn(old, new)) is not None:
+            logger.info(turn)
         return written
 
     async def finalizer(self, meta: ObjectMeta, *, add: bool) -> Json:
@@ -109,3 +114,14 @@ class JobWriter:
         if was is not None and was.reason == ready.reason and not worse:
             return
         self._events.emit(obj, Reason(ready.reason), ready.message, warning=warning)
+
+
+def _turn(old: FineTuneJobStatus, new: FineTuneJobStatus) -> str | None:
+    """What the log says of a change that somebody on call looks for."""
+    ready = conditions.get(new, ConditionType.READY)
+    if conditions.is_finished(new) and not conditions.is_finished(old):
+        return f"Ended: phase={new.phase} reason={ready.reason if ready else None}"
+    kind = ConditionType.SUSPENDED
+    if conditions.is_true(new, kind) and not conditions.is_true(old, kind):
+        return "Suspended"
+    return None

@@ -24,7 +24,11 @@ PROGRAMS = {"finetune_operator", "finetune_trainer"}
         pytest.param("finetune_api.pods", HEAVY | CLUSTER | SERVICE | PROGRAMS, id="pods"),
         pytest.param("finetune_data", HEAVY | CLUSTER | SERVICE | PROGRAMS, id="rows"),
         pytest.param("finetune_operator.handlers", HEAVY | {"finetune_trainer"}, id="operator"),
-        pytest.param("finetune_operator.__main__", HEAVY | {"finetune_trainer"}, id="its entry"),
+        pytest.param(
+            "finetune_operator.__main__",
+            HEAVY | SERVICE | {"finetune_trainer"},
+            id="its entry, before a hosted job appears",
+        ),
         pytest.param(
             "finetune_trainer.__main__",
             HEAVY | CLUSTER | SERVICE | {"finetune_operator"},

@@ -5,12 +5,12 @@ from collections.abc import Iterator
 import pytest
 
 from finetune_api.spec import MethodType
-from support import rules_spec, rules_started
+from support import rules_spec, rules_started, rules_uris
 from support.builders_api import Manifest, changed
 from support.crd_server import CrdServer, Refused, crd_manifest, schema
 from support.rules_spec import RuleRow
 
-SPEC_ROWS = rules_spec.rows()
+SPEC_ROWS = [*rules_spec.rows(), *rules_uris.rows()]
 STARTED_ROWS = rules_started.rows()
 ROWS = [*SPEC_ROWS, *STARTED_ROWS]
 

@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
-from deploy.install import SYSTEM
+from deploy.install import HUB_HOST, RELEASE, SYSTEM
 from finetune_api import constants as c
 from support.builders_api import Manifest
-from support.e2e import SOON, Space, assert_failed, condition
-from support.e2e_objects import claim, config_map, hosted, queued, script_pod, short_rows
+from support.e2e import SOON, TRAINED, Space
+from support.e2e_objects import claim, config_map, hosted, queued, script_pod, short_rows, tiny
+from support.e2e_status import assert_failed, condition
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
@@ -80,7 +81,7 @@ def test_bad_data_fails_before_anything_else_starts(space: Space, row: Row, make
 @pytest.mark.parametrize(
     "url",
     [
-        pytest.param(f"https://finetune-finetune-operator-progress.{SYSTEM}.svc/x", id="service"),
+        pytest.param(f"https://{RELEASE}-progress.{SYSTEM}.svc/x", id="service"),
         pytest.param("https://169.254.169.254/metadata", id="link-local"),
         pytest.param("https://127.0.0.1/x", id="loopback"),
         pytest.param("https://10.96.0.1/x", id="the API server"),
@@ -133,6 +134,14 @@ def test_data_from_elsewhere(space: Space, source: Source) -> None:
     assert condition(status, "DataValid")["status"] == "True"
     assert status["data"]["training"]["examples"] == source.want_examples
     assert status["data"]["training"]["tokens"] > 0
+
+
+def test_https_data_behind_a_private_authority(space: Space, training: None) -> None:
+    """The chart's fetch.caBundle knows the authority, fetch.allowedRanges the hub's address."""
+    url = f"https://{HUB_HOST}/datasets/finetune/gsm8k-sft/resolve/main/validation.jsonl"
+    run = space.run(tiny(**{"data.training": {"uri": url}}))
+    status = run.until_phase("Succeeded", within=TRAINED)
+    assert status["data"]["training"]["examples"] == 50
 
 
 def test_the_digest_of_a_config_map_is_told_and_can_be_demanded(space: Space) -> None:

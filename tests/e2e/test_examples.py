@@ -8,9 +8,10 @@ import yaml
 
 from deploy.install import API_KEY, HUB, SYSTEM
 from deploy.tools import kubectl
-from support.e2e import TRAINED, Run, Space, condition
+from support.e2e import TRAINED, Run, Space
 from support.e2e_cluster import Json
 from support.e2e_objects import MODEL, may_read, script_pod, secret
+from support.e2e_status import condition
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 
@@ -37,6 +38,15 @@ print(json.dumps({
     "answer": tokenizer.decode(new, skip_special_tokens=True),
     "tokens": len(new),
 }))
+"""
+
+ASK = """
+import os, runpy, sys
+from huggingface_hub import snapshot_download
+base = snapshot_download(os.environ["BASE"], local_dir="/tmp/base")
+sys.argv = ["ask", "--result", "/models/sft-smollm2-gsm8k/result", "--model", base,
+            "--prompt", "What is 2 plus 3?", "--max-tokens", "8"]
+runpy.run_module("finetune_trainer.ask", run_name="__main__")
 """
 
 
@@ -141,18 +151,29 @@ def kubectl_prints_what_people_look_for(examples: Applied) -> None:
         assert "condition met" in kubectl(*wait, "--timeout=5s")
 
 
-def the_result_loads_and_generates_for_another_user(examples: Applied) -> None:
+def said_beside_the_result(examples: Applied, name: str, code: str) -> list[str]:
+    """What a pod of somebody else says that has the result mounted, line by line."""
     uri = examples.ended[NAMES[0]]["result"]["model"]
     claim = uri.removeprefix("pvc://").partition("/")[0]
     volumes: dict[str, Json] = {
         "/models": {"persistentVolumeClaim": {"claimName": claim, "readOnly": True}}
     }
     pod = script_pod(
-        "asks", examples.space.site.trainer_image, GENERATE,
-        volumes=volumes, user_id=12345, HF_ENDPOINT=HUB,
+        name, examples.space.site.trainer_image, code,
+        volumes=volumes, user_id=12345, HF_ENDPOINT=HUB, BASE=MODEL.removeprefix("hf://"),
     )  # fmt: skip
-    log = examples.space.finished_pod(pod, within=TRAINED)
-    told = json.loads(log.splitlines()[-1])
+    return examples.space.finished_pod(pod, within=TRAINED).splitlines()
+
+
+def the_trainers_program_answers_before_and_after(examples: Applied) -> None:
+    said = said_beside_the_result(examples, "before-and-after", ASK)
+    answers = [line.partition(": ")[2].strip() for line in said if line[:5] in ("Befor", "After")]
+    assert len(answers) == 2
+    assert all(answers)
+
+
+def the_result_loads_and_generates_for_another_user(examples: Applied) -> None:
+    told = json.loads(said_beside_the_result(examples, "asks", GENERATE)[-1])
     assert told["user"] == 12345
     assert told["base"] == MODEL.removeprefix("hf://")
     assert told["tokens"] > 0
@@ -174,6 +195,7 @@ def test_both_examples_come_to_a_model(examples: Applied, subtests: pytest.Subte
         the_service_says_what_it_did,
         kubectl_prints_what_people_look_for,
         the_result_loads_and_generates_for_another_user,
+        the_trainers_program_answers_before_and_after,
     ):
         with subtests.test(check_both.__name__):
             check_both(examples)

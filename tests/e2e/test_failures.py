@@ -4,8 +4,9 @@ import pytest
 
 from deploy.install import API_KEY
 from finetune_api import constants as c
-from support.e2e import SOON, TRAINED, Space, assert_failed, assert_told, condition
+from support.e2e import SOON, TRAINED, Space
 from support.e2e_objects import SECRET, hosted, tiny
+from support.e2e_status import assert_failed, assert_told, condition
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1500)]
 
@@ -68,3 +69,12 @@ def test_a_trainer_that_cannot_start_is_retried_and_then_given_up(space: Space) 
     assert_failed(status, "TrainingFailed", "all 1 retries are used")
     assert [each["number"] for each in status["attempts"]] == [1, 2]
     assert len(run.children(c.COMPONENT_TRAINER)) == 2
+
+
+def test_a_refused_training_job_leaves_no_claim(space: Space) -> None:
+    wrong = [{"key": "gpu", "operator": "Sometimes"}]
+    run = space.run(tiny(**{"kubernetes.podTemplate.tolerations": wrong}))
+    status = run.until_phase("Failed", within=2 * SOON)
+    assert_failed(status, "RequestRefused", r"The API server refused: .*toleration.*Sometimes")
+    assert run.children(c.COMPONENT_TRAINER) == []
+    assert space.objects("PersistentVolumeClaim") == []

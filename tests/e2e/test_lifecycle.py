@@ -7,9 +7,10 @@ import pytest
 from deploy.install import SYSTEM
 from finetune_api import constants as c
 from support.builders_api import Manifest, changed
-from support.e2e import SOON, TRAINED, Run, Space, assert_failed, assert_told, condition
-from support.e2e_cluster import wait_for
+from support.e2e import SOON, TRAINED, Run, Space
 from support.e2e_objects import hosted, queued, tiny
+from support.e2e_status import assert_failed, assert_told, condition
+from support.waiting import wait_for
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1500)]
 

@@ -1,4 +1,4 @@
-"""A model from a claim, every weight of it trained, and the result in a claim of the user's."""
+"""A model from a claim, every weight of it trained; the result in a claim of the user's, safe."""
 
 import json
 
@@ -8,6 +8,7 @@ from deploy.install import HUB
 from support.e2e import TRAINED, Space
 from support.e2e_cluster import Json
 from support.e2e_objects import MODEL, claim, script_pod, tiny
+from support.e2e_status import assert_failed
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1500)]
 
@@ -23,27 +24,30 @@ print(json.dumps({"parameters": sum(each.numel() for each in model.parameters())
 """
 
 
-def test_every_weight_of_a_model_from_a_claim(space: Space, training: None) -> None:
+def test_every_weight_of_a_model_from_a_claim_and_its_folder_is_taken(
+    space: Space, training: None
+) -> None:
     space.create(claim("models"))
     volumes: dict[str, Json] = {"/models": {"persistentVolumeClaim": {"claimName": "models"}}}
     image = space.site.operator_image
     space.finished_pod(script_pod("fetch", image, FETCH, volumes=volumes, HF_ENDPOINT=HUB))
-    run = space.run(
-        tiny(
-            "full",
-            **{
-                "model.uri": "pvc://models/base",
-                "parameterEfficient": {"type": "None"},
-                "output.volume": {"claimName": "models", "path": "team-a/full"},
-                "kubernetes.resources.limits": {"cpu": "1", "memory": "6Gi"},
-            },
-        )
-    )
+    same = {
+        "model.uri": "pvc://models/base",
+        "parameterEfficient": {"type": "None"},
+        "output.volume": {"claimName": "models", "path": "team-a/full"},
+        "kubernetes.resources.limits": {"cpu": "1", "memory": "6Gi"},
+    }
+    run = space.run(tiny("full", **same))
     status = run.until_phase("Succeeded", within=TRAINED)
     assert status["result"]["model"] == "pvc://models/team-a/full/result"
     assert status["resolved"]["learningRate"]["value"] == "2e-05"
     claims = [each["metadata"]["name"] for each in space.objects("PersistentVolumeClaim")]
     assert claims == ["models"]
+
+    second = space.run(tiny("other", **same))
+    want = "team-a/full of the output volume belongs to FineTuneJob .*full .*output.volume.path"
+    assert_failed(second.until_phase("Failed", within=TRAINED), "NameConflict", want)
+
     pod = script_pod("load", space.site.trainer_image, LOAD, volumes=volumes)
     log = space.finished_pod(pod, within=TRAINED)
     assert json.loads(log.splitlines()[-1])["parameters"] > 130_000_000

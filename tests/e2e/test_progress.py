@@ -7,8 +7,9 @@ import pytest
 
 from finetune_api import constants as c
 from support.builders_api import Manifest
-from support.e2e import TRAINED, Space, condition
+from support.e2e import TRAINED, Space
 from support.e2e_objects import script_pod, tiny
+from support.e2e_status import condition
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1500)]
 
@@ -62,6 +63,7 @@ def test_a_running_job_tells_how_far_it_is_and_believes_nobody_else(
     assert 0 < progress["step"] < 30
     assert progress["text"] == f"{progress['percent']}%"
     assert float(progress["loss"]) > 0
+    assert status["resolved"]["maxSteps"]["value"] == "30"
     assert condition(status, "Ready")["message"] == status["message"]
     assert f"tep {progress['step']} of 30, loss" in status["message"]
 

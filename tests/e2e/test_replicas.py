@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from deploy.install import SYSTEM
+from deploy.install import RELEASE, SYSTEM
 from deploy.tools import helm
 from support.e2e import SOON, TRAINED, Site, Space
-from support.e2e_cluster import wait_for
 from support.e2e_objects import hosted, tiny
+from support.waiting import wait_for
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1500)]
 
@@ -19,7 +19,7 @@ TAKEN_OVER_WITHIN_S = 20.0
 
 def scale(site: Site, replicas: int) -> None:
     helm(
-        "upgrade", "finetune", str(CHART), "-n", SYSTEM, "--reuse-values",
+        "upgrade", RELEASE, str(CHART), "-n", SYSTEM, "--reuse-values",
         "--set", f"replicas={replicas}", "--wait", "--timeout", "3m",
     )  # fmt: skip
     wait_for(lambda: len(site.operator_pods()) == replicas, f"{replicas} pods", within=SOON)

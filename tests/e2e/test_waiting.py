@@ -8,7 +8,7 @@ import pytest
 from deploy.install import SYSTEM
 from finetune_api import constants as c
 from support.builders_api import Manifest
-from support.e2e import SOON, Space, assert_told, condition
+from support.e2e import SOON, Space
 from support.e2e_objects import (
     SECRET,
     claim,
@@ -21,6 +21,7 @@ from support.e2e_objects import (
     short_rows,
     tiny,
 )
+from support.e2e_status import assert_told, condition
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
@@ -187,7 +188,10 @@ def test_a_secret_that_the_operator_may_not_read(space: Space) -> None:
     space.delete("RoleBinding", "finetune-secrets")
     run = space.run(hosted())
     status = run.until_reason("SecretAccessDenied", within=2 * SOON)
-    want = r"may not read Secret `azure` in namespace .*RoleBinding of it to the operator's Service"
+    want = (
+        r"may not read Secret `azure` in namespace .*the operator's ServiceAccount: kubectl"
+        r" .* --serviceaccount=[a-z-]+:[a-z-]+"
+    )
     assert_told(status, status["phase"], "SecretAccessDenied", want)
     for manifest in may_read(SECRET, space.site.account, SYSTEM):
         if manifest["kind"] == "RoleBinding":

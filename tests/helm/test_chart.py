@@ -61,7 +61,7 @@ def test_the_operator_understands_its_environment(values: Path) -> None:
 def test_every_setting_can_be_set_by_a_value() -> None:
     settable = {
         name for path in shapes() for name in environment(render("--values", str(path)))
-    } | {f"{PREFIX}POD_NAME", f"{PREFIX}POD_NAMESPACE"}
+    } | {f"{PREFIX}POD_{name}" for name in ("NAME", "NAMESPACE", "SERVICE_ACCOUNT")}
     want = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields.keys() - _NO_VALUE}
     assert settable == want
 
@@ -71,14 +71,17 @@ def test_values_become_the_settings_they_name() -> None:
         Settings.from_env(environment(render("--values", str(CHART / "ci" / name))))
         for name in ("gateway-values.yaml", "everything-set-values.yaml")
     )
-    assert gateway.azure_allowed_endpoints == ("gateway.example.com", "gateway.example.com:8443")
+    assert gateway.azure_allowed_endpoints == (
+        "https://gateway.example.com",
+        "https://gateway.example.com:8443",
+    )
     assert gateway.azure_authority_host == "https://login.example.com"
     assert gateway.fetch_allowed_ranges == ("10.20.0.0/16",)
     assert gateway.fetch_denied_ranges == ("10.96.0.0/16", "10.244.0.0/16")
-    assert gateway.hf_endpoint == "http://hub.models.svc"
+    assert gateway.hf_endpoint == "https://hub.models.svc"
     assert everything.workers == 32
     assert everything.lease_renew_deadline_seconds == 3.5
-    assert everything.azure_list_lag_seconds == 0
+    assert everything.azure_list_lag_seconds == 0.5
     assert everything.trainer_image == "registry.example.com/finetune-trainer:0.1.0"
 
 
@@ -108,6 +111,17 @@ def test_liveness_gives_a_stuck_loop_a_minute() -> None:
     assert probe["httpGet"]["path"] == "/livez"
     assert probe["periodSeconds"] * probe["failureThreshold"] == 60
     assert container()["readinessProbe"]["httpGet"]["path"] == "/readyz"
+
+
+def test_further_variables_reach_the_operator() -> None:
+    want = [
+        {"name": "HTTPS_PROXY", "value": "http://proxy:3128"},
+        {"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "a", "key": "b"}}},
+    ]
+    (found,) = of_kind(render("--set-json", f"extraEnv={json.dumps(want)}"), "Deployment")
+    (operator,) = found["spec"]["template"]["spec"]["containers"]
+    assert operator["env"][-2:] == want
+    kubernetes_validate.validate(found, "1.34", strict=True)
 
 
 def test_the_pod_has_time_to_drain() -> None:
@@ -145,20 +159,33 @@ def test_pods_report_to_the_service_that_exists() -> None:
         ),
     ],
 )
-def test_the_ca_is_mounted_where_the_operator_looks(options: list[str], want_key: str) -> None:
+@pytest.mark.parametrize("of", ["azure", "fetch"])
+def test_authorities_are_mounted_where_the_operator_looks(
+    of: str, options: list[str], want_key: str
+) -> None:
     manifests = render(*options)
     (found,) = of_kind(manifests, "Deployment")
     pod = found["spec"]["template"]["spec"]
-    (volume,) = [volume for volume in pod["volumes"] if volume["name"] == "azure-ca"]
-    (mount,) = [m for m in pod["containers"][0]["volumeMounts"] if m["name"] == "azure-ca"]
+    (volume,) = [volume for volume in pod["volumes"] if volume["name"] == f"{of}-ca"]
+    (mount,) = [m for m in pod["containers"][0]["volumeMounts"] if m["name"] == f"{of}-ca"]
     assert volume["configMap"]["items"] == [{"key": want_key, "path": "ca.crt"}]
-    want_file = Settings.from_env(environment(manifests)).azure_ca_file
+    want_file = Settings.from_env(environment(manifests)).model_dump()[f"{of}_ca_file"]
     assert f"{mount['mountPath']}/ca.crt" == want_file
 
 
-def test_a_changed_ca_restarts_the_operator() -> None:
+def test_the_text_of_authorities_becomes_a_config_map() -> None:
+    maps = of_kind(render("--values", str(CHART / "ci/gateway-values.yaml")), "ConfigMap")
+    found = {each["metadata"]["name"]: each["data"]["ca.crt"].split("\n")[1] for each in maps}
+    assert found == {
+        "ft-finetune-operator-azure-ca": "MIIB",
+        "ft-finetune-operator-fetch-ca": "MIIC",
+    }
+
+
+@pytest.mark.parametrize("of", ["azure", "fetch"])
+def test_changed_authorities_restart_the_operator(of: str) -> None:
     def annotations(bundle: str) -> Any:
-        return deployment("--set", f"azure.caBundle={bundle}")["spec"]["template"]["metadata"][
+        return deployment("--set", f"{of}.caBundle={bundle}")["spec"]["template"]["metadata"][
             "annotations"
         ]
 
@@ -183,6 +210,60 @@ def test_the_crd_can_come_from_elsewhere() -> None:
     assert of_kind(render("--set", "crds.enabled=false"), "CustomResourceDefinition") == []
 
 
+SPREAD = {
+    "podAntiAffinity": {
+        "preferredDuringSchedulingIgnoredDuringExecution": [
+            {
+                "weight": 100,
+                "podAffinityTerm": {
+                    "topologyKey": "kubernetes.io/hostname",
+                    "labelSelector": {
+                        "matchLabels": {
+                            "app.kubernetes.io/name": "finetune-operator",
+                            "app.kubernetes.io/instance": "ft",
+                        }
+                    },
+                },
+            }
+        ]
+    }
+}
+OWN_AFFINITY = {"nodeAffinity": {}}
+
+
+@pytest.mark.parametrize(
+    ("options", "want"),
+    [
+        pytest.param(["replicas=1"], None, id="one replica goes anywhere"),
+        pytest.param(["replicas=2"], SPREAD, id="two prefer different nodes"),
+        pytest.param(
+            ["replicas=2", "affinity.nodeAffinity={}"], OWN_AFFINITY, id="unless said otherwise"
+        ),
+    ],
+)
+def test_replicas_stand_apart(options: list[str], want: Any) -> None:
+    pod = deployment("--set-json", ",".join(options))["spec"]["template"]["spec"]
+    assert pod.get("affinity") == want
+
+
+@pytest.mark.parametrize(
+    ("replicas", "want"),
+    [
+        pytest.param(0, [], id="none"),
+        pytest.param(1, [], id="one: a drain must not wait for it"),
+        pytest.param(2, [1], id="two: one at a time"),
+        pytest.param(3, [1], id="three: one at a time"),
+    ],
+)
+def test_a_drain_leaves_a_standby(replicas: int, want: list[int]) -> None:
+    manifests = render("--set", f"replicas={replicas}")
+    budgets = of_kind(manifests, "PodDisruptionBudget")
+    assert [budget["spec"]["maxUnavailable"] for budget in budgets] == want
+    (found,) = of_kind(manifests, "Deployment")
+    for budget in budgets:
+        assert budget["spec"]["selector"] == found["spec"]["selector"]
+
+
 @pytest.mark.parametrize(
     ("option", "want"),
     [
@@ -190,11 +271,36 @@ def test_the_crd_can_come_from_elsewhere() -> None:
         pytest.param("settings.leaseSeconds=5", "leaseSeconds is not allowed", id="no setting"),
         pytest.param("settings.workers=0", "workers", id="out of bounds"),
         pytest.param("tenants[0].namespace=a", "tenants.0", id="a tenant without anything"),
+        pytest.param(
+            "tenants[0].namespace=a,tenants[0].secretNames={x},"
+            "tenants[1].namespace=a,tenants[1].serviceAccountNames={y}",
+            "tenants names the namespace a twice",
+            id="two Roles of one name",
+        ),
+        pytest.param(
+            r"podLabels.app\.kubernetes\.io/name=x", "podLabels", id="a label of the chart's own"
+        ),
+        pytest.param(r"podLabels.finetune\.dev/leader=x", "podLabels", id="the leader's label"),
+        pytest.param("extraEnv[0].value=x", "extraEnv.0", id="a variable without a name"),
+        pytest.param(
+            "extraEnv[0].name=FINETUNE_WORKERS", "extraEnv.0", id="a setting past its own value"
+        ),
         pytest.param("tenants[0].secretNames={*}", "tenants.0", id="a wildcard for Secrets"),
         pytest.param("fetch.allowedRanges={10.0.0.1}", "fetch.allowedRanges", id="no range"),
+        pytest.param("fetch.deniedRanges={10.0.0.0/129}", "fetch.deniedRanges", id="too narrow"),
+        pytest.param(
+            "settings.azureCreateTimeoutSeconds=10", "azureCreateTimeout", id="longer than a lease"
+        ),
+        pytest.param(
+            "settings.leaseRenewDeadlineSeconds=10", "leaseRenewDeadline", id="ends after the lease"
+        ),
+        pytest.param("settings.leaseRetrySeconds=6", "leaseRetrySeconds", id="renews too late"),
         pytest.param("azure.authorityHost=http://a", "authorityHost", id="tokens over http"),
         pytest.param(
             "azure.caBundle=x,azure.caConfigMap.name=y", "azure", id="the CA from two places"
+        ),
+        pytest.param(
+            "fetch.caBundle=x,fetch.caConfigMap.name=y", "fetch", id="the pods' CA from two places"
         ),
     ],
 )

@@ -25,8 +25,8 @@ def test_every_object_is_valid() -> None:
 @pytest.mark.parametrize(("name", "program"), [("emulator", "azure_openai"), ("hub", "hub")])
 def test_the_program_knows_its_arguments(name: str, program: str) -> None:
     (deployment,) = [d for d in of_kind(objects(), "Deployment") if d["metadata"]["name"] == name]
-    (container,) = deployment["spec"]["template"]["spec"]["containers"]
-    flags = {argument.partition("=")[0] for argument in container["args"]}
+    containers = deployment["spec"]["template"]["spec"]["containers"]
+    flags = {argument.partition("=")[0] for each in containers for argument in each["args"]}
     usage = subprocess.run(
         [sys.executable, "-m", program, "--help"],
         env=os.environ | {"PYTHONPATH": str(ROOT / "tests" / "emulators")},
@@ -50,4 +50,15 @@ def test_each_service_finds_its_pods() -> None:
 
 def test_an_image_that_is_not_named_is_said() -> None:
     with pytest.raises(HelmRefused, match="must name the hub's image"):
-        render(chart=CHART)
+        render(*FULL, "--set", "images.hub=", chart=CHART)
+
+
+def test_another_certificate_restarts_both() -> None:
+    def annotations(certificate: str) -> list[object]:
+        found = render(*FULL, "--set", f"tls.certificate={certificate}", chart=CHART)
+        return [
+            each["spec"]["template"]["metadata"]["annotations"]
+            for each in of_kind(found, "Deployment")
+        ]
+
+    assert all(one != other for one, other in zip(annotations("a"), annotations("b"), strict=True))

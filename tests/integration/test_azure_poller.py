@@ -8,7 +8,7 @@ import pytest
 
 from finetune_api.job import FineTuneJob
 from finetune_api.reasons import Reason
-from finetune_operator.core.errors import Transient
+from finetune_operator.core.errors import Declined, Transient
 from finetune_operator.core.observed import RemoteDetails
 from support.azure_account import submit, v1_client
 from support.builders_api import condition
@@ -144,6 +144,27 @@ async def test_a_job_that_the_account_does_not_know(hosted: Hosted) -> None:
     assert hosted.backend.error(key_of(job)) is None
 
 
+async def test_a_job_of_the_same_suffix_is_a_twin_until_it_is_over(hosted: Hosted) -> None:
+    hosted.emulator.configure(queue_seconds=FOREVER)
+    ours = await hosted.create("gsm8k-0123456789")
+    job = hosted.submitted(ours.id)
+    remote = await hosted.observe_until(job, status_is("pending"))
+    assert remote.twins == ()
+
+    twin = await hosted.create("gsm8k-0123456789")
+    await hosted.create("gsm8k-9876543210")
+    await hosted.observe_until(job, lambda remote: [t.id for t in remote.twins] == [twin.id])
+    # As its submission's own job, each is the other's twin only while nobody follows it.
+    other = hosted.submitted(twin.id, "other")
+    hosted.observe(other)
+    await hosted.observe_until(job, lambda remote: remote.twins == ())
+    hosted.backend.forget(key_of(other))
+
+    await hosted.observe_until(job, lambda remote: [t.id for t in remote.twins] == [twin.id])
+    await hosted.backend.cancel(job, twin.id)
+    await hosted.observe_until(job, lambda remote: remote.twins == ())
+
+
 async def test_an_unknown_status_is_shown_and_watched_on(hosted: Hosted) -> None:
     [job] = await waiting_jobs(hosted, 1)
     job_id = job.status.azure_open_ai.job_id
@@ -167,6 +188,48 @@ async def test_throttling_keeps_the_last_snapshot_and_is_honoured(hosted: Hosted
     assert hosted.requests.total() == asked
     await until(lambda: hosted.backend.error(key_of(job)) is None)
     assert hosted.woken[key_of(job)] == 3  # seen, throttled, well again
+
+
+async def test_one_job_that_cannot_be_read_is_its_own_trouble(hosted: Hosted) -> None:
+    hosted.emulator.configure(list_lag_seconds=FOREVER)
+    broken, *others = await waiting_jobs(hosted, 3)
+    broken_id = broken.status.azure_open_ai.job_id
+    hosted.emulator.reply(500, "GET", f"{broken_id}$", name="broken", times=None)
+    for job in (broken, *others):
+        hosted.observe(job)
+    await until(lambda: hosted.backend.error(key_of(broken)) is not None)
+    error = hosted.backend.error(key_of(broken))
+    assert error is not None
+    assert error.reason is Reason.SERVICE_UNAVAILABLE
+    for job in others:
+        await hosted.observe_until(job, status_is("pending"))
+        assert hosted.backend.error(key_of(job)) is None
+    assert hosted.observe(broken) is None
+    hosted.emulator.clear_fault("broken")
+    await hosted.observe_until(broken, status_is("pending"))
+    assert hosted.backend.error(key_of(broken)) is None
+
+
+@pytest.mark.parametrize(
+    ("status", "want"),
+    [
+        pytest.param(401, Reason.AUTHENTICATION_FAILED, id="the key"),
+        pytest.param(429, Reason.RATE_LIMITED, id="the rate"),
+        pytest.param(503, Reason.SERVICE_UNAVAILABLE, id="the service"),
+    ],
+)
+async def test_a_list_that_cannot_be_read_is_the_trouble_of_all(
+    hosted: Hosted, status: int, want: Reason
+) -> None:
+    jobs = await waiting_jobs(hosted, 2)
+    hosted.emulator.reply(status, "GET", JOBS_PATH, times=None)
+    for job in jobs:
+        hosted.observe(job)
+    await until(lambda: all(hosted.backend.error(key_of(job)) for job in jobs))
+    for job in jobs:
+        error = hosted.backend.error(key_of(job))
+        assert error is not None
+        assert error.reason is want
 
 
 async def test_a_key_that_stops_working_is_told_until_it_works_again(hosted: Hosted) -> None:
@@ -248,7 +311,7 @@ async def test_a_cancelled_job_is_seen_at_once_with_its_last_words(hosted: Hoste
     remote = hosted.observe(job)
     assert remote is not None
     assert remote.job == cancelled
-    assert remote.details.last_message
+    assert hosted.requests[("events", "200")] == 1
     asked = hosted.requests.total()
     again = await hosted.backend.cancel(job, job_id)
     assert again == cancelled, "what is over stays as it is"
@@ -278,14 +341,27 @@ async def test_pause_and_resume(hosted: Hosted) -> None:
     async with v1_client(hosted.emulator) as client:
         created = await submit(client, validate=False)
     job = hosted.submitted(created.id)
-    too_early = await hosted.backend.pause(job, created.id)
-    assert too_early.raw_status == "running", "before its first step nothing can be paused"
+    with pytest.raises(Declined, match=r"does not pause hosted job .*, which is running"):
+        await hosted.backend.pause(job, created.id)
     hosted.emulator.advance(15)
     paused = await hosted.backend.pause(job, created.id)
     assert paused.raw_status in ("pausing", "paused")
     await hosted.observe_until(job, status_is("paused"))
+    again = await hosted.backend.pause(job, created.id)
+    assert again.raw_status == "paused", "what rests already stays as it is"
     resumed = await hosted.backend.resume(job, created.id)
     assert resumed.raw_status in ("resuming", "running")
+
+
+@pytest.mark.parametrize("status", [400, 409])
+async def test_a_cancellation_that_is_refused_is_said(hosted: Hosted, status: int) -> None:
+    [job] = await waiting_jobs(hosted, 1)
+    job_id = job.status.azure_open_ai.job_id
+    hosted.emulator.reply(status, "POST", "/cancel$")
+    with pytest.raises(Declined, match=r"does not cancel .*, which is pending") as caught:
+        await hosted.backend.cancel(job, job_id)
+    assert caught.value.waits_for_user
+    assert (await hosted.backend.cancel(job, job_id)).raw_status == "cancelled"
 
 
 async def test_a_change_to_a_job_that_is_not_there(hosted: Hosted) -> None:
@@ -300,7 +376,7 @@ async def test_a_look_on_request(hosted: Hosted) -> None:
     remote = await hosted.backend.refresh(job, job_id)
     assert remote.job is not None
     assert remote.job.raw_status == "pending"
-    assert remote.details.last_message
+    assert hosted.requests[("events", "200")] == 1
     assert hosted.observe(job) == remote
     gone = await hosted.backend.refresh(job, "ftjob-gone")
     assert gone.job is None

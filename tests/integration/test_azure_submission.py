@@ -125,16 +125,32 @@ async def test_a_new_job_is_found_when_the_list_shows_it(hosted: Hosted) -> None
 
 async def test_only_jobs_of_this_submission_are_found_oldest_first(hosted: Hosted) -> None:
     async with v1_client(hosted.emulator) as client:
-        before = await submit(client, rows=12, validate=False, suffix=SUFFIX)
-        hosted.emulator.advance(3600)
         first = await submit(client, rows=12, validate=False, suffix=SUFFIX)
         await submit(client, rows=12, validate=False, suffix="gsm8k-9876543210")
         await submit(client, rows=12, validate=False)
         hosted.emulator.advance(2)
         second = await submit(client, rows=12, validate=False, suffix=SUFFIX)
-    started = datetime.fromtimestamp(before.created_at + 3600, UTC)
+    started = datetime.fromtimestamp(first.created_at, UTC)
     found = await hosted.backend.find(hosted.job(), suffix=SUFFIX, started_at=started)
     assert [job.id for job in found] == [first.id, second.id]
+
+
+@pytest.mark.parametrize(
+    ("suffix", "later"),
+    [
+        pytest.param(SUFFIX, timedelta(minutes=11), id="our clock is 11 minutes ahead"),
+        pytest.param(SUFFIX, timedelta(hours=2), id="our clock is hours ahead"),
+        pytest.param("GSM8K-0123456789ABCDEF", timedelta(0), id="kept in another case"),
+    ],
+)
+async def test_neither_clocks_nor_spelling_hide_a_job_that_exists(
+    hosted: Hosted, suffix: str, later: timedelta
+) -> None:
+    created = await hosted.create(suffix)
+    [found] = await hosted.backend.find(
+        hosted.job(), suffix=suffix.lower(), started_at=created.created_at + later
+    )
+    assert found.id == created.id
 
 
 async def test_the_search_goes_back_no_further_than_the_submission(hosted: Hosted) -> None:
@@ -144,7 +160,7 @@ async def test_the_search_goes_back_no_further_than_the_submission(hosted: Hoste
         copies = [jobs.create(model=old.model, training_file=old.training_file) for _ in range(120)]
         await asyncio.gather(*copies)
     created = datetime.fromtimestamp(old.created_at, UTC)
-    started = created + timedelta(hours=1)
+    started = created + timedelta(hours=2)
     assert await hosted.backend.find(hosted.job(), suffix=SUFFIX, started_at=started) == ()
     assert hosted.requests == {("list", "200"): 1}
     assert await hosted.backend.find(hosted.job(), suffix=SUFFIX, started_at=created) == ()

@@ -22,6 +22,7 @@ from finetune_api.pods import (
 )
 from finetune_api.reasons import ExitCode, Reason
 from finetune_data.lines import sha256_of
+from support.certificates import make_server_certificate
 from support.chat_rows import assistant, numbered_rows, row, user, write_jsonl
 from support.emulator import API_KEY, Emulator
 from support.hub import Hub
@@ -68,7 +69,7 @@ def test_data_of_a_job_in_the_cluster(hub: Hub, tmp_path: Path) -> None:
     )
     validation = file_of(write_jsonl(tmp_path / "validation.jsonl", numbered_rows(5)))
     config = config_of(
-        training, validation=validation, tokenizer=model("tiny"), max_sequence_length=10
+        training, validation=validation, tokenizer=model("tiny"), max_sequence_length=38
     )
 
     ended = run_prepare(config, tmp_path, {"HF_ENDPOINT": hub.url})
@@ -83,14 +84,40 @@ def test_data_of_a_job_in_the_cluster(hub: Hub, tmp_path: Path) -> None:
     assert report.training.longest is not None
     assert report.training.longest < report.training.tokens < 60 * report.training.longest
     assert report.training.warnings == [
-        "60 rows longer than 10 tokens are cut; "
-        "raise hyperparameters.maxSequenceLength to keep them whole"
+        "60 rows longer than 38 tokens are cut; "
+        "to keep them whole, raise hyperparameters.maxSequenceLength in a new FineTuneJob"
     ]
     assert report.validation.warnings is not None
     assert "5 rows of the validation data" in report.validation.warnings[1]
     assert report.training_file_id is None
     assert {line["object"] for line in ended.lines} == {"team-a/gsm8k"}
     assert not [path for path in tmp_path.iterdir() if path.name.startswith("prepare-")]
+
+
+@pytest.mark.parametrize(
+    ("trusted", "want_code", "want_message"),
+    [
+        pytest.param(True, ExitCode.OK, "None", id="trusted"),
+        pytest.param(
+            False, ExitCode.BAD_CONFIG, "certificate of the hub is not trusted", id="unknown"
+        ),
+    ],
+)
+def test_a_hub_with_a_certificate_of_its_own(
+    trusted: bool, want_code: ExitCode, want_message: str, tmp_path: Path
+) -> None:
+    write_jsonl(tmp_path / "hub/datasets/org/sums/train.jsonl", numbered_rows(60))
+    tls = make_server_certificate(tmp_path / "tls", "127.0.0.1")
+    training = DataFile(
+        source=HubSource(repo_id="org/sums", repo_type="dataset", path="train.jsonl"),
+        display="hf://datasets/org/sums/train.jsonl",
+    )
+    with Hub(tmp_path / "hub", [f"--tls-cert={tls.certificate}", f"--tls-key={tls.key}"]) as hub:
+        known = {"FETCH_CA_FILE": str(tls.ca)} if trusted else {}
+        ended = run_prepare(config_of(training), tmp_path, {"HF_ENDPOINT": hub.url, **known})
+
+    assert ended.code == want_code
+    assert want_message in str(ended.report.message)
 
 
 def test_data_of_a_hosted_job(emulator: Emulator, tmp_path: Path) -> None:

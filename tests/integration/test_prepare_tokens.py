@@ -55,12 +55,19 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> list[ChatRow]:
 
 
 def by_transformers(folder: Path, found: ChatRow) -> Any:
+    return rendered_by_transformers(folder, found.messages, found.tools)
+
+
+def without_tools(folder: Path, found: ChatRow) -> Any:
+    bare = [{k: v for k, v in each.items() if k != "tool_calls"} for each in found.messages]
+    return rendered_by_transformers(folder, bare, None)
+
+
+def rendered_by_transformers(folder: Path, messages: Any, tools: Any) -> Any:
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    return tokenizer.apply_chat_template(
-        found.messages, tools=found.tools, tokenize=True, return_dict=False
-    )
+    return tokenizer.apply_chat_template(messages, tools=tools, tokenize=True, return_dict=False)
 
 
 @pytest.mark.parametrize("template", shipped_templates(), ids=lambda path: path.stem)
@@ -74,9 +81,12 @@ def test_counts_are_those_of_transformers(
     for found in rows:
         try:
             text = ours.render(found)
-        except RowProblem:
-            with pytest.raises(Exception, match=r"."):
-                by_transformers(folder, found)
+        except RowProblem as problem:
+            if "leaves out tools" in str(problem):
+                assert by_transformers(folder, found) == without_tools(folder, found)
+            else:
+                with pytest.raises(Exception, match=r"."):
+                    by_transformers(folder, found)
             continue
         assert ours.count([text]) == [len(by_transformers(folder, found))]
         compared += 1

@@ -72,6 +72,7 @@ def places(emulator: Emulator, tmp_path: Path) -> Places:
         api_key=tmp_path / "key",
         azure_token=tmp_path / "token",
         azure_ca=emulator.ca,
+        fetch_ca=tmp_path / "nothing",
         termination_log=tmp_path / "last-words",
     )
 

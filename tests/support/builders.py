@@ -9,7 +9,7 @@ from typing import Any
 
 from finetune_api.constants import COMPONENT_PREPARE, COMPONENT_TRAINER, FINALIZER
 from finetune_api.job import FineTuneJob
-from finetune_api.pods import PrepareReport, TrainerReport
+from finetune_api.pods import PrepareReport, ProgressMetric, TrainerReport, TrainerStatus
 from finetune_api.reasons import ConditionType, Reason
 from finetune_api.status import (
     Attempt,
@@ -33,9 +33,10 @@ from finetune_operator.core.observed import (
     Remote,
     RemoteDetails,
     RemoteJob,
+    ReportedProgress,
     SubmissionFacts,
 )
-from finetune_operator.core.plan import Policy
+from finetune_operator.core.plan import Plan, Policy
 from support.builders_api import changed, hosted_job, pod_job
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -171,6 +172,13 @@ def condition(job_or_status: Any, kind: ConditionType) -> Condition | None:
     return conditions.get(status, kind)
 
 
+def reason_of(plan: Plan) -> str:
+    """The reason of Ready in a plan's status."""
+    ready = condition(plan.status, ConditionType.READY)
+    assert ready is not None
+    return ready.reason
+
+
 # Its children
 
 
@@ -224,6 +232,25 @@ def a_pod(
     return ChildPod(**{**values, **fields})
 
 
+def a_success(**fields: Any) -> TrainerReport:
+    """A training pod's last words: there is a result."""
+    values = {"code": 0, "reason": "Succeeded", "message": "Done", "result_path": "result"}
+    return TrainerReport(**{**values, **fields})
+
+
+def progress_of(child_uid: str, pod_name: str, **metrics: str) -> ReportedProgress:
+    """What a pod reported just now, at 20 %."""
+    return ReportedProgress(
+        job_uid=child_uid,
+        pod_name=pod_name,
+        status=TrainerStatus(
+            progress_percentage=20,
+            metrics=[ProgressMetric(name=name, value=value) for name, value in metrics.items()],
+        ),
+        received_at=NOW,
+    )
+
+
 def a_data_set(**fields: Any) -> DataSetReport:
     """What was found in a file of 100 rows."""
     return DataSetReport(**{"sha256": SHA, "bytes": 1000, "examples": 100, **fields})
@@ -234,9 +261,9 @@ def a_data_report(**fields: Any) -> PrepareReport:
     return PrepareReport(**{"ok": True, "training": a_data_set(), **fields})
 
 
-def an_event(reason: str, message: str, *, pod: bool = True, ago: float = 5) -> ObjectEvent:
+def an_event(reason: str, message: str, *, ago: float = 5) -> ObjectEvent:
     """An Event about a child or its pod."""
-    return ObjectEvent(reason=reason, message=message, about_pod=pod, at=at(-ago))
+    return ObjectEvent(reason=reason, message=message, at=at(-ago))
 
 
 # Its hosted job

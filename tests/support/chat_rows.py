@@ -64,6 +64,14 @@ def text(value: Any = "What is this?") -> Json:
     return {"type": "text", "text": value}
 
 
+def nested(depth: int) -> Json:
+    """An object in an object, so many times."""
+    value: Json = {}
+    for _ in range(depth):
+        value = {"a": value}
+    return value
+
+
 def numbered_rows(count: int) -> list[Json]:
     """Rows that are all different."""
     return [row(user(f"What is {i} plus 1?"), assistant(str(i + 1))) for i in range(count)]

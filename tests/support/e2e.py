@@ -5,7 +5,6 @@ whatever is known is told when a test fails.
 """
 
 import json
-import re
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,8 +15,10 @@ import yaml
 from deploy.install import API_KEY, SYSTEM, TESTBED
 from finetune_api import constants as c
 from support.builders_api import Manifest, changed
-from support.e2e_cluster import Cluster, Json, wait_for
+from support.e2e_cluster import Cluster, Json
 from support.e2e_objects import DATA, SECRET, config_map, may_read, obj, secret, short_rows
+from support.e2e_status import condition
+from support.waiting import wait_for
 
 SOON = 60.0
 """Seconds for what costs no more than a small pod, on two busy cores."""
@@ -278,27 +279,3 @@ class Run:
             for event in self.space.objects("Event")
             if event["involvedObject"].get("uid") == self.uid
         }
-
-
-def condition(status: Json, kind: str) -> Json:
-    """A condition of a status; empty if it is not there."""
-    return next((each for each in status.get("conditions", []) if each["type"] == kind), {})
-
-
-def assert_told(status: Json, phase: str, reason: str, sentence: str) -> None:
-    """Phase, reason and sentence are these, and nobody is shown a stack trace."""
-    ready = condition(status, "Ready")
-    assert (status["phase"], ready["reason"]) == (phase, reason), status.get("message")
-    assert re.search(sentence, status["message"]), status["message"]
-    assert ready["message"] == status["message"]
-    written = json.dumps(status)
-    assert "Traceback" not in written
-    assert '.py", line' not in written
-
-
-def assert_failed(status: Json, reason: str, sentence: str) -> None:
-    """Ended without a result, for this reason, and every reader of conditions knows it."""
-    assert_told(status, "Failed", reason, sentence)
-    assert condition(status, "Succeeded")["status"] == "False"
-    assert condition(status, "Stalled")["status"] == "True"
-    assert condition(status, "Reconciling") == {}

@@ -1,13 +1,11 @@
 """A cluster as its administrator, through whatever kubeconfig is in use.
 
-Any object by its kind, and waiting with a deadline. Knows no operator and no manifest.
+Any object by its kind. Knows no operator and no manifest.
 """
 
 import json
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import urlencode
 
 from kubernetes.client import ApiException
@@ -16,7 +14,6 @@ from kubernetes.config import new_client_from_config
 from finetune_api import constants
 
 Json = dict[str, Any]
-T = TypeVar("T")
 
 _CORE = "/api/v1"
 _BATCH = "/apis/batch/v1"
@@ -39,25 +36,6 @@ _COLLECTIONS = {
     "ServiceAccount": f"{_CORE}/namespaces/{{}}/serviceaccounts",
 }
 _MERGE_PATCH = "application/merge-patch+json"
-_LOOK_AGAIN_S = 0.5
-
-
-class TooLate(AssertionError):
-    """What was waited for did not happen in time."""
-
-
-def wait_for(
-    look: Callable[[], T | None], what: str, *, within: float, told: Callable[[], object] = str
-) -> T:
-    """What `look` returns as soon as it is neither None nor False; TooLate, with `told()`."""
-    deadline = time.monotonic() + within
-    while True:
-        found = look()
-        if found is not None and found is not False:
-            return found
-        if time.monotonic() > deadline:
-            raise TooLate(f"not within {within:g} s: {what}\n{told()}")
-        time.sleep(_LOOK_AGAIN_S)
 
 
 class Cluster:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from support.e2e_cluster import wait_for
+from support.waiting import wait_for
 
 _SLOTS = 2
 _A_SLOT_WITHIN_S = 900.0

@@ -82,15 +82,25 @@ def claim(name: str, **spec: Any) -> Manifest:
 
 def may_read(name: str, account: str, namespace: str) -> list[Manifest]:
     """The Role and RoleBinding that the sentence of SecretAccessDenied asks for."""
+    rule = {"resources": ["secrets"], "resourceNames": [name], "verbs": ["get"]}
+    return _granted("finetune-secrets", rule, account, namespace)
+
+
+def may_be(name: str, account: str, namespace: str) -> list[Manifest]:
+    """Those that the sentence about tokens of a ServiceAccount asks for."""
+    rule = {"resources": ["serviceaccounts/token"], "resourceNames": [name], "verbs": ["create"]}
+    return _granted("finetune-tokens", rule, account, namespace)
+
+
+def _granted(name: str, rule: Manifest, account: str, namespace: str) -> list[Manifest]:
     group = "rbac.authorization.k8s.io"
-    rule = {"apiGroups": [""], "resources": ["secrets"], "resourceNames": [name], "verbs": ["get"]}
     return [
-        obj("Role", "finetune-secrets", f"{group}/v1", rules=[rule]),
+        obj("Role", name, f"{group}/v1", rules=[{"apiGroups": [""], **rule}]),
         obj(
             "RoleBinding",
-            "finetune-secrets",
+            name,
             f"{group}/v1",
-            roleRef={"apiGroup": group, "kind": "Role", "name": "finetune-secrets"},
+            roleRef={"apiGroup": group, "kind": "Role", "name": name},
             subjects=[{"kind": "ServiceAccount", "name": account, "namespace": namespace}],
         ),
     ]

@@ -79,7 +79,11 @@ class FakeApi:
 
         return self._request("list", resource, found)
 
-    async def create(self, resource: Resource, namespace: str, body: Json) -> Json:
+    async def create(
+        self, resource: Resource, namespace: str, body: Json, *, dry_run: bool = False
+    ) -> Json:
+        if dry_run:
+            return self._request("create", resource, lambda: body)
         return self._request("create", resource, lambda: self.add(resource, namespace, body))
 
     async def merge_patch(

@@ -118,6 +118,7 @@ class FakeHosted:
     async def cancel(self, job: FineTuneJob, job_id: str) -> RemoteJob:
         remote = self._service.get(job_id)
         self.hook("before", "cancel")
+        self.hook("before", f"cancel {job_id}")
         if not remote.over:
             remote.status = "cancelled"
         self.hook("after", "cancel")
@@ -145,20 +146,24 @@ class FakeHosted:
         return self._snapshots[job_id]
 
     def _noted(self, job: HostedJob) -> RemoteJob:
-        remote = self._service.snapshot(job)
+        known = self._snapshots.get(job.id)
+        remote = replace(self._service.snapshot(job), twins=known.twins if known else ())
         self._snapshots[job.id] = remote
         assert remote.job is not None
         return remote.job
+
+    def _twins_of(self, ours: HostedJob) -> tuple[RemoteJob, ...]:
+        same = [job for job in self._service.active() if job.suffix == ours.suffix]
+        found = [self._service.snapshot(job).job for job in same if job is not ours]
+        return tuple(job for job in found if job is not None)
 
     # What its poller does
 
     def poll(self) -> None:
         """Look at everything that is followed; wake whose snapshot says something new."""
         for key, job_id in list(self.watched.items()):
-            old, new = (
-                self._snapshots.get(job_id),
-                self._service.snapshot(self._service.get(job_id)),
-            )
+            old, ours = self._snapshots.get(job_id), self._service.get(job_id)
+            new = replace(self._service.snapshot(ours), twins=self._twins_of(ours))
             self._snapshots[job_id] = new
             if old is None or replace(old, seen_at=new.seen_at) != new:
                 self._wake(key)

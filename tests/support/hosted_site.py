@@ -17,8 +17,9 @@ import yaml
 from finetune_api.constants import RETRY_ANNOTATION
 from support.builders_api import Manifest, hosted_job
 from support.emulator import API_KEY, Emulator, WorkloadIdentity
-from support.kube import CONFIG_MAPS, JOBS, SECRETS, Answered, Json, Kube, wait_for
+from support.kube import CONFIG_MAPS, JOBS, SECRETS, Answered, Json, Kube
 from support.operator_process import OperatorProcess
+from support.waiting import wait_for
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 ROWS = EXAMPLES / "data" / "gsm8k-sft" / "train.jsonl"

@@ -1,22 +1,21 @@
-"""A small client of an API server for tests: any object, and waiting with a deadline.
+"""A small client of an API server for tests: any object.
 
 It knows no model class and no operator: what it returns is what the API server stores.
 """
 
 import json
 import subprocess
-import time
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from typing import Any
 
 import urllib3
 
 from cluster.binaries import binary
 from cluster.controlplane import ControlPlane
 from finetune_api import constants
+from support.waiting import wait_for
 
 Json = dict[str, Any]
-T = TypeVar("T")
 
 JOBS = f"/apis/{constants.API_VERSION}/namespaces/{{}}/{constants.PLURAL}"
 CONFIG_MAPS = "/api/v1/namespaces/{}/configmaps"
@@ -26,7 +25,6 @@ EVENTS = "/api/v1/namespaces/{}/events"
 NAMESPACES = "/api/v1/namespaces"
 
 _MERGE_PATCH = "application/merge-patch+json"
-_LOOK_AGAIN_S = 0.05
 
 
 class Answered(Exception):
@@ -35,24 +33,6 @@ class Answered(Exception):
     def __init__(self, status: int, message: str) -> None:
         super().__init__(f"HTTP {status}: {message}")
         self.status = status
-
-
-class TooLate(AssertionError):
-    """What was waited for did not happen in time."""
-
-
-def wait_for(
-    look: Callable[[], T | None], what: str, *, within: float, told: Callable[[], str] = str
-) -> T:
-    """What `look` returns as soon as it is neither None nor False; TooLate, with `told()`."""
-    deadline = time.monotonic() + within
-    while True:
-        found = look()
-        if found is not None and found is not False:
-            return found
-        if time.monotonic() > deadline:
-            raise TooLate(f"not within {within:g} s: {what}\n{told()}")
-        time.sleep(_LOOK_AGAIN_S)
 
 
 class Kube:

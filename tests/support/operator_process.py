@@ -5,8 +5,6 @@ Short times, so that what takes minutes in a cluster takes seconds here; nothing
 
 import os
 import signal
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -14,7 +12,8 @@ from typing import Self
 
 from cluster.controlplane import free_port
 from support.forked import Forked
-from support.kube import TooLate, wait_for
+from support.health import health
+from support.waiting import TooLate, wait_for
 
 LEASE_S, CREATE_TIMEOUT_S, LIST_LAG_S = 5.0, 1.5, 1.5
 """Until a submission whose fate is unknown may be sent again: their sum, and a look."""
@@ -65,12 +64,7 @@ class OperatorProcess:
 
     def read(self, path: str) -> str:
         """What a health endpoint says; empty if it does not answer."""
-        try:
-            url = f"http://127.0.0.1:{self._port}/{path}"
-            with urllib.request.urlopen(url, timeout=5) as answer:
-                return str(answer.read().decode())
-        except (urllib.error.URLError, OSError):
-            return ""
+        return health(self._port, path)
 
     def leads(self) -> bool:
         """Whether it says that it is the leader."""

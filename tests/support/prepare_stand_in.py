@@ -20,7 +20,8 @@ import urllib3
 
 from finetune_api import constants as c
 from support.forked import Forked
-from support.kube import CONFIG_MAPS, SECRETS, Answered, Json, Kube, wait_for
+from support.kube import CONFIG_MAPS, SECRETS, Answered, Json, Kube
+from support.waiting import wait_for
 
 PODS = "/api/v1/namespaces/{}/pods"
 

@@ -291,6 +291,35 @@ def _auth() -> Iterator[RuleRow]:
     )
 
 
+def _pod_template() -> Iterator[RuleRow]:
+    at = "spec.kubernetes.podTemplate"
+    ours = ("HOME", "HF_ENDPOINT", "HF_TOKEN", "TERMINATION_LOG")
+    ours += ("KUBEFLOW_TRAINER_SERVER_URL", "FINETUNE_REPORT_FILE")
+    yield from creates(
+        f"{at}.env",
+        "HOME, HF_ENDPOINT, HF_TOKEN, TERMINATION_LOG, KUBEFLOW_* and FINETUNE_* are set by the"
+        " operator: remove them from `env` (a token goes into a Secret, named by `secretRef`)",
+        allowed={
+            name: _pods(f"{at}.env", [{"name": name, "value": "1"}])
+            for name in ("OMP_NUM_THREADS", "HF_HUB_DOWNLOAD_TIMEOUT", "MY_HOME")
+        },
+        refused={name: _pods(f"{at}.env", [{"name": name, "value": "1"}]) for name in ours},
+    )
+    theirs = ("job-name", "controller-uid", "batch.kubernetes.io/job-name")
+    theirs += ("finetune.dev/job-uid", "app.kubernetes.io/component")
+    yield from creates(
+        f"{at}.labels",
+        "job-name, controller-uid, app.kubernetes.io/managed-by and /component,"
+        " batch.kubernetes.io/* and finetune.dev/* belong to controllers: remove them from"
+        " `labels`",
+        allowed={
+            name: _pods(f"{at}.labels", {name: "x"})
+            for name in ("team", "app.kubernetes.io/name", "example.com/job-name")
+        },
+        refused={name: _pods(f"{at}.labels", {name: "x"}) for name in theirs},
+    )
+
+
 def rows() -> list[RuleRow]:
     """Every row of the rules below the root."""
     return [
@@ -301,4 +330,5 @@ def rows() -> list[RuleRow]:
         *_sources(),
         *_hub_token(),
         *_auth(),
+        *_pod_template(),
     ]

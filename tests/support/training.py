@@ -59,6 +59,7 @@ def train_here(task: Json, *, fast_bf16: bool = False) -> Any:
     rows = data.load(parsed, output.parent / "scratch")
     fingerprint = configs.fingerprint(parsed, {name: file.sha256 for name, file in rows.items()})
     story = Story()
+    checkpoints = Checkpoints(output / "checkpoints", fingerprint, parsed.checkpoint_keep)
     machine = Hardware(
         device="cpu", name="2 CPU cores", threads=2, memory_bytes=8 << 30, fast_bf16=fast_bf16
     )
@@ -71,7 +72,8 @@ def train_here(task: Json, *, fast_bf16: bool = False) -> Any:
             hardware=machine,
             output=output,
             fingerprint=fingerprint,
-            checkpoints=Checkpoints(output / "checkpoints", fingerprint, parsed.checkpoint_keep),
+            checkpoints=checkpoints,
+            checkpoint=checkpoints.newest(),
             story=story,
             stop=Stop(lambda: None),
             progress=Progress({}),

@@ -16,6 +16,7 @@ from finetune_api.constants import COMPONENT_PREPARE, LABEL_COMPONENT, RETRY_ANN
 from finetune_api.pods import PrepareReport, TrainerReport, UploadTarget
 from finetune_api.reasons import ConditionType, Reason
 from finetune_api.status import CheckpointStatus, DataSetReport, FineTuneJobStatus
+from finetune_operator.acting import Outside
 from finetune_operator.adapters.queue import back_off
 from finetune_operator.adapters.resources import FINETUNEJOBS, JOBS, PODS, Resource
 from finetune_operator.adapters.store import Key, Store, key_of
@@ -25,7 +26,7 @@ from finetune_operator.core.conditions import timestamp
 from finetune_operator.core.errors import Ambiguous, Conflict, OperatorError, Transient
 from finetune_operator.core.manifests import Surroundings
 from finetune_operator.core.plan import Policy
-from finetune_operator.reconciler import Outside, Reconciler
+from finetune_operator.reconciler import Reconciler
 from support.fake_api import FakeApi, Json
 from support.fake_service import FakeHosted, FakeService
 
@@ -93,7 +94,7 @@ class World:
             api=self.api,  # type: ignore[arg-type]
             store=self.store,
             cluster=Cluster(self.api, self.store, lambda: SURROUNDINGS, Ranges()),  # type: ignore[arg-type]
-            hosted=self.hosted,
+            hosted=lambda: self.hosted,
             upload_target=lambda job: TARGET,
             events=_NoEvents(),
             orphaned=self._count_orphan,
@@ -217,7 +218,7 @@ class World:
         elif resource is None:
             self.store.put_job(obj)
         elif kind == "DELETED":
-            self.store.drop_child(resource, key_of(obj), obj["metadata"]["uid"])
+            self.store.end_child(resource, obj)
         else:
             self.store.put_child(resource, obj)
 
@@ -438,7 +439,12 @@ def _words(child: Json, code: int) -> str:
     if child["metadata"]["labels"][LABEL_COMPONENT] != COMPONENT_PREPARE:
         saved = CheckpointStatus(step=3, path="checkpoints/checkpoint-3")
         return TrainerReport(
-            code=code, reason="TrainingFailed", message="The end", step=3, checkpoint=saved
+            code=code,
+            reason="TrainingFailed" if code else "Succeeded",
+            message="The end",
+            step=3,
+            checkpoint=saved,
+            result_path=None if code else "result",
         ).model_dump_json(exclude_none=True)
     match code:
         case 0:

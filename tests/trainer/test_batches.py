@@ -64,6 +64,21 @@ def test_packed_rows_cost_the_same_loss_and_gradient_as_padded_ones(
     assert float((gradient - want_gradient).abs().max()) < 1e-4
 
 
+def test_scoring_tells_how_many_rows_are_done(tiny_model: Path) -> None:
+    from finetune_trainer import models
+    from finetune_trainer.conversation import Example
+    from finetune_trainer.evaluation import mean_loss
+
+    heard: list[int] = []
+    collator = StepCollator(rows=4, packing=False, pad_token=0)
+    model = models.load(tiny_model, bf16=False, attention="eager")
+    rows = [Example(**example) for example in examples()]
+
+    mean_loss(model, rows, collator, autocast=False, told=heard.append)
+
+    assert heard == [4, 6]
+
+
 def loss_and_gradient(model_folder: Path, *, rows: int, packing: bool) -> tuple[float, Any]:
     """The summed loss of a step, and its gradient in the embeddings."""
     from finetune_trainer import attention, models

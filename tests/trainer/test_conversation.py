@@ -137,6 +137,24 @@ def test_a_template_that_cannot_is_refused_by_line(
 
     assert refusal.value.code == 65
     assert "line 7" in str(refusal.value)
+    assert "in a new FineTuneJob" in str(refusal.value)
+
+
+def test_a_template_that_misses_calls_which_are_taken_away_reads_them(tmp_path: Path) -> None:
+    needs_calls = (
+        "{% for m in messages %}<{{ m.role }}>{{ m.content }}"
+        "{% for call in m.tool_calls or [] %}{{ call.function.name }}{% endfor %}"
+        "{% if m.role == 'tool' and not messages[loop.index0 - 1].tool_calls %}"
+        "{{ raise_exception('an answer to no call') }}{% endif %}<|im_end|>{% endfor %}"
+        "{% if add_generation_prompt %}<assistant>{% endif %}"
+    )
+    model_tokenizer = tokenizer(tmp_path, needs_calls)
+
+    example = Renderer(model_tokenizer).example(
+        row(user(), calling(), answer(), assistant("37"), tools=[tool()])
+    )
+
+    assert supervised_text(model_tokenizer, example) == "price<|im_end|>37<|im_end|>"
 
 
 def test_a_thinking_template_serves_rows_with_one_trained_answer(tmp_path: Path) -> None:
@@ -170,3 +188,4 @@ def test_a_row_without_an_answer_after_the_cut_is_named(tmp_path: Path) -> None:
         cut_all(uncut, 60, "rows.jsonl")
 
     assert refusal.value.reason == "DataInvalid"
+    assert "raise hyperparameters.maxSequenceLength in a new FineTuneJob" in str(refusal.value)

@@ -3,9 +3,10 @@ from typing import Any
 import pytest
 
 from finetune_api.pods import TrainerConfig
+from finetune_trainer.config import fingerprint
 from finetune_trainer.decisions import ModelFacts, Plan, as_before, decide
 from finetune_trainer.errors import TrainerError
-from finetune_trainer.hardware import Hardware, usable_threads
+from finetune_trainer.hardware import Hardware, bf16_pays, usable_threads
 
 GIB = 1 << 30
 ROWS = [200] * 449
@@ -72,6 +73,9 @@ def plan(
             plan(), {"loraRank": "16", "loraAlpha": "32", "loraDropout": "0"}, id="adapter defaults"
         ),
         pytest.param(
+            plan(), {"loraTargetModules": "AllLinear"}, id="every linear layer gets an adapter"
+        ),
+        pytest.param(
             plan(config(lora={"rank": 8})), {"loraRank": "8", "loraAlpha": "16"},
             id="alpha follows the rank",
         ),
@@ -135,16 +139,25 @@ def test_open_choices_are_decided(made: Plan, want: dict[str, str]) -> None:
 def test_every_value_has_a_reason() -> None:
     assert all(entry.reason for entry in plan().resolved.values())
     assert plan(config(batchSize=4)).resolved["batchSize"].reason == "set in spec"
+    asked = plan(config(lora={"targetModules": "AllLinear"})).resolved
+    assert asked["loraTargetModules"].reason == "set in spec"
+    assert "loraTargetModules" not in plan(config(peft="None")).resolved
 
 
 @pytest.mark.parametrize(
     ("changes", "facts", "want"),
     [
         pytest.param(
-            {"packing": "Always"}, {"plain_attention": False}, "set it to Auto", id="packing"
+            {"packing": "Always"},
+            {"plain_attention": False},
+            "Auto in a new FineTuneJob",
+            id="packing",
         ),
         pytest.param(
-            {"maxSequenceLength": 9000}, {}, "reads at most 8192 tokens", id="sequence length"
+            {"maxSequenceLength": 9000},
+            {},
+            "reads at most 8192 tokens: lower it in a new FineTuneJob",
+            id="sequence length",
         ),
     ],
 )
@@ -155,6 +168,13 @@ def test_what_cannot_work_is_refused(
         plan(config(**changes), model(**facts))
 
     assert refusal.value.code == 78
+
+
+def test_saying_what_is_the_only_choice_makes_no_other_training() -> None:
+    asked = config(lora={"targetModules": "AllLinear"})
+
+    assert fingerprint(asked, {}) == fingerprint(config(), {})
+    assert fingerprint(config(lora={"rank": 8}), {}) != fingerprint(config(), {})
 
 
 def test_a_resumed_run_decides_as_before_on_other_hardware() -> None:
@@ -182,3 +202,16 @@ def test_a_resumed_run_decides_as_before_on_other_hardware() -> None:
 )
 def test_threads_follow_the_cpu_limit(limit: float | None, want: int) -> None:
     assert usable_threads(limit, 4) == want
+
+
+@pytest.mark.parametrize(
+    ("vendor", "flags", "want"),
+    [
+        pytest.param("AuthenticAMD", {"avx512f", "avx512_bf16"}, True, id="AMD: twice the work"),
+        pytest.param("GenuineIntel", {"avx512f", "avx512_bf16"}, False, id="Intel: no gain"),
+        pytest.param("GenuineIntel", {"avx512f"}, False, id="no instruction for it"),
+        pytest.param("", {"asimd", "bf16"}, True, id="ARM"),
+    ],
+)
+def test_bf16_is_used_where_it_pays(vendor: str, flags: set[str], want: bool) -> None:
+    assert bf16_pays(vendor, flags) == want

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from finetune_trainer import process
+from finetune_trainer import ownership, process
 from finetune_trainer.stop import Stop
 from finetune_trainer.story import Story
 from support.chat_rows import numbered_rows, write_jsonl
@@ -43,7 +43,11 @@ def run(task: dict[str, Any], folder: Path) -> Any:
             {"epochs": 1, "maxSteps": 5}, 78, "ConfigInvalid", "remove one", id="both durations"
         ),
         pytest.param(
-            {"batchSize": 0}, 78, "ConfigInvalid", "must be at least 1", id="a batch of nothing"
+            {"batchSize": 0},
+            78,
+            "ConfigInvalid",
+            "give at least 1 in a new FineTuneJob",
+            id="a batch of nothing",
         ),
         pytest.param({"model": None}, 78, "ConfigInvalid", "model", id="a missing field"),
         pytest.param(
@@ -137,6 +141,8 @@ def test_failures_become_exit_codes(
 
     monkeypatch.setattr(sft, "run", failure)
     (tmp_path / "model").mkdir()
+    (tmp_path / "out").mkdir()
+    ownership.take(tmp_path / "out", "team/sums", "")
     (tmp_path / "out" / "checkpoints" / "checkpoint-3").mkdir(parents=True)
     file = tmp_path / "config.json"
     file.write_text(json.dumps(config(tmp_path, tmp_path / "model")))

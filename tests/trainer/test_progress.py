@@ -1,64 +1,13 @@
-import http.server
 import json
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from finetune_api.pods import ProgressUpdate
+from finetune_api.status import Resolved
 from finetune_trainer import progress
 from finetune_trainer.progress import Progress
-
-
-class Receiver(http.server.ThreadingHTTPServer):
-    """Keeps what is posted."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.updates: list[ProgressUpdate] = []
-        self.tokens: list[str | None] = []
-        self.hang = threading.Event()
-        self.hang.set()
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    server: Receiver
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.updates.append(ProgressUpdate.model_validate_json(body))
-        self.server.tokens.append(self.headers["Authorization"])
-        self.server.hang.wait(20)
-        self.send_response(200)
-        self.end_headers()
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-
-@contextmanager
-def receiver() -> Iterator[Receiver]:
-    with Receiver() as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.hang.set()
-            server.shutdown()
-            thread.join()
-
-
-def environment(server: Receiver, folder: Path) -> dict[str, str]:
-    (folder / "token").write_text("secret\n")
-    return {
-        progress.URL_VARIABLE: f"http://127.0.0.1:{server.server_port}/status",
-        progress.TOKEN_VARIABLE: str(folder / "token"),
-    }
+from support.progress_receiver import environment, receiver
 
 
 def test_the_last_figures_always_arrive(tmp_path: Path) -> None:
@@ -79,6 +28,37 @@ def test_the_last_figures_always_arrive(tmp_path: Path) -> None:
         assert set(server.tokens) == {"Bearer secret"}
 
 
+def test_figures_stay_until_others_are_told_and_the_percentage_never_falls(tmp_path: Path) -> None:
+    with receiver() as server:
+        sender = Progress(environment(server, tmp_path))
+        sender.post(40, 9.0, {"step": 4, "loss": 0.5})
+        sender.post(30, None, {"rowsScored": 0})
+        sender.add({"rowsScored": 8})
+        sender.add({"rowsScored": None, "checkpointStep": 4})
+        sender.close()
+
+    newest = server.updates[-1].trainer_status
+    assert (newest.progress_percentage, newest.estimated_remaining_seconds) == (40, None)
+    assert {metric.name: metric.value for metric in newest.metrics} == {
+        "step": "4",
+        "loss": "0.5",
+        "checkpointStep": "4",
+    }
+
+
+def test_what_was_decided_goes_along_with_all_that_follows(tmp_path: Path) -> None:
+    decided = {"dtype": Resolved(value="float32", reason="weights are trained")}
+    with receiver() as server:
+        sender = Progress(environment(server, tmp_path))
+        sender.settle(decided)
+        sender.post(40, None, {"step": 4})
+        sender.close()
+
+    newest = server.updates[-1]
+    assert newest.resolved == decided
+    assert newest.trainer_status.progress_percentage == 40
+
+
 def test_a_hanging_endpoint_does_not_hold_training_up(tmp_path: Path) -> None:
     with receiver() as server:
         server.hang.clear()
@@ -92,23 +72,33 @@ def test_a_hanging_endpoint_does_not_hold_training_up(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "variables",
+    ("variables", "want_problem"),
     [
-        pytest.param({}, id="nobody listens: nothing is sent"),
-        pytest.param({progress.URL_VARIABLE: "http://127.0.0.1:9/"}, id="connection refused"),
-        pytest.param({progress.URL_VARIABLE: "nonsense"}, id="not a URL"),
+        pytest.param({}, None, id="nobody listens: nothing is sent"),
+        pytest.param(
+            {progress.URL_VARIABLE: "http://127.0.0.1:9/"},
+            "URLError: <urlopen error [Errno 111] Connection refused>",
+            id="connection refused",
+        ),
+        pytest.param(
+            {progress.URL_VARIABLE: "nonsense"},
+            "ValueError: unknown url type: 'nonsense'",
+            id="not a URL",
+        ),
         pytest.param(
             {progress.URL_VARIABLE: "http://127.0.0.1:9/", progress.TOKEN_VARIABLE: "/missing"},
+            "FileNotFoundError: [Errno 2] No such file or directory: '/missing'",
             id="no token file",
         ),
     ],
 )
-def test_losing_the_endpoint_is_only_logged(
-    variables: dict[str, str], capsys: pytest.CaptureFixture[str]
+def test_losing_the_endpoint_is_only_logged_with_its_cause(
+    variables: dict[str, str], want_problem: str | None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sender = Progress(variables)
     sender.post(1, 1.0, {"step": 1})
     sender.close()
 
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [line["event"] for line in lines] == (["progress-lost"] if variables else [])
+    lost = [(line["event"], line["problem"]) for line in lines]
+    assert lost == ([("progress-lost", want_problem)] if want_problem else [])

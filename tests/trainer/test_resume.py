@@ -1,12 +1,15 @@
 import json
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from finetune_api.pods import ProgressUpdate
 from finetune_trainer.checkpoints import Checkpoints
 from support.chat_rows import numbered_rows, write_jsonl
+from support.progress_receiver import environment, receiver
 from support.training import Ended, config, data_file, events, losses, run_pod, train_here
 
 pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore")]
@@ -57,17 +60,66 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(
     assert second.report["metrics"] == uninterrupted.report["metrics"]
 
 
-def test_sigterm_before_the_first_step_is_a_pre_emption_too(
-    tmp_path: Path, tiny_model: Path
+def with_validation(folder: Path, model: Path) -> dict[str, Any]:
+    held_out = write_jsonl(folder / "held-out.jsonl", numbered_rows(3))
+    return config(folder, model, validation=data_file(held_out), learningRate=0.01)
+
+
+@pytest.mark.parametrize(
+    ("event", "step", "want"),
+    [
+        pytest.param("plan", None, "before the first step.", id="while the model is loaded"),
+        pytest.param("scoring", 0, "before the first step.", id="while the base is scored"),
+        pytest.param("scoring", 3, "at step 3; step 3 is saved.", id="while the result is scored"),
+    ],
+)
+def test_sigterm_outside_training_is_a_pre_emption_too(
+    tmp_path: Path, tiny_model: Path, event: str, step: int | None, want: str
 ) -> None:
+    task = with_validation(tmp_path, tiny_model)
+
     ended = run_pod(
-        config(tmp_path, tiny_model), tmp_path, when=lambda line: line["event"] == "plan"
+        task,
+        tmp_path,
+        when=lambda line: line["event"] == event and line.get("step") == step,
     )
 
-    assert (ended.code, ended.report["message"]) == (
-        75,
-        "Stopped on request before the first step.",
-    )
+    assert (ended.code, ended.report["message"]) == (75, f"Stopped on request {want}")
+
+
+@pytest.mark.parametrize(
+    "length",
+    [
+        pytest.param({}, id="a length in epochs"),
+        pytest.param({"epochs": None, "maxSteps": STEPS}, id="a length in steps"),
+    ],
+)
+def test_progress_is_told_from_the_start(
+    tmp_path: Path, tiny_model: Path, length: dict[str, Any]
+) -> None:
+    """Before anything is loaded, and after a restart from where the checkpoint is."""
+    task = long_task(tmp_path, tiny_model) | length
+    with receiver() as server:
+        told = environment(server, tmp_path)
+        ended = run_pod(task, tmp_path, when=at_step(2), environment=told)
+        before, server.updates = server.updates, []
+        run_pod(task, tmp_path, environment=told)
+        after = server.updates
+    saved = ended.report["checkpoint"]["step"]
+
+    assert before[0].trainer_status.progress_percentage == 0
+    assert figures(before[0]) == {}
+    # The pause is told with the checkpoint that it left.
+    assert figures(before[-1])["checkpointStep"] == str(saved)
+    assert figures(after[0]) == {"step": str(saved), "totalSteps": str(STEPS)}
+    percents = [update.trainer_status.progress_percentage or 0 for update in after]
+    assert percents[0] == saved * 100 // STEPS
+    assert percents == sorted(percents)
+    assert percents[-1] == 100
+
+
+def figures(update: ProgressUpdate) -> dict[str, str]:
+    return {metric.name: metric.value for metric in update.trainer_status.metrics}
 
 
 def test_a_finished_training_is_not_repeated(uninterrupted: Ended) -> None:
@@ -80,16 +132,6 @@ def test_a_finished_training_is_not_repeated(uninterrupted: Ended) -> None:
     assert second.report == uninterrupted.report
     assert events(second.log, "finished-before")
     assert not events(second.log, "step")
-
-
-def test_a_result_of_another_job_is_replaced(tmp_path: Path, tiny_model: Path) -> None:
-    train_here(config(tmp_path, tiny_model, jobUid="old"))
-    before = (tmp_path / "out/result/.complete").read_text()
-
-    story = train_here(config(tmp_path, tiny_model, jobUid="new"))
-
-    assert story.resumed_from is None
-    assert (tmp_path / "out/result/.complete").read_text() != before
 
 
 def test_at_the_last_step_nothing_more_is_trained(
@@ -115,6 +157,20 @@ def test_a_resumed_run_keeps_what_was_decided(
     second = train_here(config(tmp_path, tiny_model, packing="Always", microBatchSize=4))
 
     assert second.resolved == first.resolved
+
+
+def test_what_was_decided_outlives_a_pod_without_a_checkpoint(
+    tmp_path: Path, tiny_model: Path
+) -> None:
+    first = train_here(config(tmp_path, tiny_model, packing="Never", microBatchSize=2))
+    shutil.rmtree(tmp_path / "out" / "checkpoints")
+
+    second = train_here(config(tmp_path, tiny_model, packing="Always", microBatchSize=4))
+    other = train_here(config(tmp_path, tiny_model, jobUid="another", microBatchSize=4))
+
+    assert second.resumed_from is None
+    assert second.resolved == first.resolved
+    assert other.resolved["microBatchSize"].value == "4"
 
 
 def checkpoint(folder: Path, step: int, fingerprint: str = "ours") -> Checkpoints:

@@ -61,10 +61,14 @@ def test_the_result_loads_and_is_readable_by_others(
 
 
 def test_an_adapter_names_its_base_as_people_know_it(tmp_path: Path, tiny_model: Path) -> None:
-    train_here(config(tmp_path, tiny_model, modelDisplay="pvc://models/tiny"))
+    lora = {"targetModules": "AllLinear"}
+    train_here(config(tmp_path, tiny_model, modelDisplay="pvc://models/tiny", lora=lora))
 
     settings = json.loads((tmp_path / "out/result/adapter_config.json").read_text())
     assert settings["base_model_name_or_path"] == "pvc://models/tiny"
+    adapted = {name.rpartition(".")[2] for name in settings["target_modules"]}
+    attention = {"q_proj", "k_proj", "v_proj", "o_proj"}
+    assert adapted == attention | {"gate_proj", "up_proj", "down_proj"}
     everything = b"".join(p.read_bytes() for p in (tmp_path / "out/result").glob("*.[mj]*"))
     assert str(tiny_model).encode() not in everything
 
@@ -104,6 +108,7 @@ def test_a_loss_that_is_not_finite_stops_before_it_is_saved(
         train_here(task)
 
     assert end.value.code == 74
+    assert "in a new FineTuneJob" in str(end.value)
     assert not list((tmp_path / "out").glob("checkpoints/checkpoint-*"))
 
 

@@ -7,6 +7,7 @@ Takes SIGTERM before anything else. Must not import a heavy library: a bad confi
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -32,9 +33,11 @@ def main(arguments: list[str]) -> NoReturn:
 def leave(report: TrainerReport) -> NoReturn:
     """Hand the report to the supervisor and end without the libraries' own clean-up."""
     if report_file := os.environ.get(REPORT_FILE_VARIABLE):
-        write_json(Path(report_file), as_json(report))
-    sys.stdout.flush()
-    sys.stderr.flush()
+        with suppress(OSError):  # the supervisor has words of its own for every exit code
+            write_json(Path(report_file), as_json(report))
+    with suppress(RuntimeError):  # SIGTERM may have come in the middle of a line
+        sys.stdout.flush()
+        sys.stderr.flush()
     os._exit(report.code)
 
 

@@ -15,6 +15,8 @@ from finetune_api.status import CheckpointStatus, Resolved
 from finetune_trainer import log
 from finetune_trainer.story import write_json
 
+FOLDER = "checkpoints"
+"""Below the output folder."""
 MANIFEST = ".complete"
 PREFIX = "checkpoint-"
 

@@ -5,7 +5,7 @@ Must not know of models or rows.
 
 import hashlib
 import json
-import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -13,13 +13,15 @@ from pydantic import ValidationError
 from finetune_api.pods import TrainerConfig
 from finetune_trainer.errors import bad_config
 
-_NOT_IDENTITY = {
-    "attempt",
-    "checkpoint_every_seconds",
-    "checkpoint_keep",
-    "output_dir",
-    "packing",
-    "micro_batch_size",
+_NOT_IDENTITY: Mapping[str, bool | set[str]] = {
+    "attempt": True,
+    "checkpoint_every_seconds": True,
+    "checkpoint_keep": True,
+    "output_dir": True,
+    "packing": True,
+    "micro_batch_size": True,
+    # There is one choice, said or not.
+    "lora": {"target_modules"},
 }
 """What may differ between the runs of one training without changing what it computes."""
 
@@ -45,9 +47,11 @@ def _first_problem(error: ValidationError) -> str:
 
 def _check(config: TrainerConfig) -> None:
     if config.epochs is not None and config.max_steps is not None:
-        raise bad_config("epochs and maxSteps are both set: remove one.")
+        raise bad_config("epochs and maxSteps are both set: remove one in a new FineTuneJob.")
     if config.learning_rate is not None and config.learning_rate_multiplier is not None:
-        raise bad_config("learningRate and learningRateMultiplier are both set: remove one.")
+        raise bad_config(
+            "learningRate and learningRateMultiplier are both set: remove one in a new FineTuneJob."
+        )
     counts = {
         "epochs": config.epochs,
         "maxSteps": config.max_steps,
@@ -57,23 +61,7 @@ def _check(config: TrainerConfig) -> None:
     }
     for name, value in counts.items():
         if value is not None and value < 1:
-            raise bad_config(f"{name} is {value}: it must be at least 1.")
-    _check_output(Path(config.output_dir))
-
-
-def _check_output(directory: Path) -> None:
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise bad_config(
-            f"The output folder {directory} cannot be made ({error.strerror}): "
-            "check the output volume and its permissions."
-        ) from error
-    if not os.access(directory, os.W_OK | os.X_OK):
-        raise bad_config(
-            f"The output folder {directory} is not writable by user {os.getuid()}: "
-            "check the output volume's permissions."
-        )
+            raise bad_config(f"{name} is {value}: give at least 1 in a new FineTuneJob.")
 
 
 def fingerprint(config: TrainerConfig, digests: dict[str, str]) -> str:

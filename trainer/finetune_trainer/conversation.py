@@ -10,7 +10,7 @@ from typing import Any
 
 from finetune_data.chat import ChatRow
 from finetune_data.messages import trained
-from finetune_trainer.errors import bad_config, bad_data
+from finetune_trainer.errors import TrainerError, bad_config, bad_data
 
 IGNORED = -100
 """The label of a token without loss, by torch's convention."""
@@ -44,9 +44,15 @@ class Renderer:
     def __init__(self, tokenizer: Any) -> None:
         """`tokenizer` is a transformers tokenizer; it must know its characters' positions."""
         if not tokenizer.is_fast:
-            raise bad_config("The model has no fast tokenizer: use a model with tokenizer.json.")
+            raise bad_config(
+                "The model has no fast tokenizer: use a model with tokenizer.json in a new"
+                " FineTuneJob."
+            )
         if tokenizer.chat_template is None:
-            raise bad_config("The model has no chat template: use an instruct or chat model.")
+            raise bad_config(
+                "The model has no chat template: use an instruct or chat model in a new"
+                " FineTuneJob."
+            )
         self._tokenizer = tokenizer
 
     def example(self, row: ChatRow) -> Example:
@@ -88,13 +94,20 @@ class Renderer:
     def _check_tools(self, row: ChatRow, text: str) -> None:
         """A template that leaves tools or calls out would train answers without their cause."""
         calls = any(message.get("tool_calls") for message in row.messages)
-        if (row.tools or calls) and text == self._text(row, len(row.messages), bare=True):
+        if not (row.tools or calls):
+            return
+        try:
+            bare = self._text(row, len(row.messages), bare=True)
+        except TrainerError:  # it misses them, so it reads them
+            return
+        if text == bare:
             raise self._refusal(row, "leaves out tools and tool calls")
 
     def _refusal(self, row: ChatRow, why: str) -> Exception:
         return bad_data(
             f"The model's chat template {why} (line {row.line}): "
-            "use a model whose template supports such rows, or change the rows."
+            "use a model whose template supports such rows in a new FineTuneJob, or change the "
+            "rows and ask for a retry."
         )
 
 
@@ -126,6 +139,7 @@ def cut_all(examples: Sequence[Example], length: int, display: str) -> tuple[lis
         more = f" and {len(empty) - MAX_LINES_NAMED} more" if len(empty) > MAX_LINES_NAMED else ""
         raise bad_data(
             f"{display}: no answer is left of line {lines}{more} within {length} tokens: "
-            "raise hyperparameters.maxSequenceLength, or shorten or remove these rows."
+            "raise hyperparameters.maxSequenceLength in a new FineTuneJob, or shorten or remove "
+            "these rows and ask for a retry."
         )
     return cut, sum(len(example.input_ids) > length for example in examples)

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from finetune_api.pods import LoraSettings, TrainerConfig
-from finetune_api.spec import Packing, PeftType
+from finetune_api.pods import TrainerConfig
+from finetune_api.spec import Packing, PeftType, TargetModules
 from finetune_api.status import Resolved
 from finetune_trainer.errors import bad_config
 from finetune_trainer.hardware import Hardware
@@ -56,6 +56,7 @@ class Plan:
     lora_rank: int
     lora_alpha: int
     lora_dropout: float
+    lora_targets: TargetModules
     max_sequence_length: int
     seed: int
     resolved: dict[str, Resolved]
@@ -94,6 +95,7 @@ def decide(
     epochs, max_steps, total = _duration(config, len(kept), batch, ledger)
     rate = _learning_rate(config, ledger)
     rank, alpha, dropout = _lora(config, ledger)
+    targets = _lora_targets(config, ledger)
     packing = _packing(config, model, ledger)
     bf16 = _precision(config, hardware, ledger)
     _attention(packing, hardware, ledger)
@@ -111,6 +113,7 @@ def decide(
         lora_rank=rank,
         lora_alpha=alpha,
         lora_dropout=dropout,
+        lora_targets=targets,
         max_sequence_length=sequence,
         seed=ledger.note("seed", config.seed, "set in spec, or 42"),
         resolved=ledger.entries,
@@ -128,9 +131,7 @@ def as_before(
     def number(name: str) -> int | None:
         return int(resolved[name].value) if name in resolved else None
 
-    lora = LoraSettings(
-        rank=number("loraRank"), alpha=number("loraAlpha"), dropout=config.lora.dropout
-    )
+    lora = config.lora.model_copy(update={"rank": number("loraRank"), "alpha": number("loraAlpha")})
     closed = {
         "epochs": number("epochs"),
         "batch_size": number("batchSize"),
@@ -149,7 +150,8 @@ def _sequence(config: TrainerConfig, model: ModelFacts, ledger: _Ledger) -> int:
     limit, asked = model.max_positions, config.max_sequence_length
     if asked is not None and limit is not None and asked > limit:
         raise bad_config(
-            f"maxSequenceLength is {asked}, but the model reads at most {limit} tokens: lower it."
+            f"maxSequenceLength is {asked}, but the model reads at most {limit} tokens: "
+            "lower it in a new FineTuneJob."
         )
     if limit is not None and limit < SEQUENCE:
         return ledger.given_or("maxSequenceLength", asked, limit, "the model's own limit")
@@ -196,12 +198,22 @@ def _lora(config: TrainerConfig, ledger: _Ledger) -> tuple[int, int, float]:
     return rank, alpha, dropout
 
 
+def _lora_targets(config: TrainerConfig, ledger: _Ledger) -> TargetModules:
+    targets = TargetModules.ALL_LINEAR
+    if config.peft == PeftType.LORA:
+        name = "loraTargetModules"
+        targets = TargetModules(
+            ledger.given_or(name, config.lora.target_modules, targets, "default")
+        )
+    return targets
+
+
 def _packing(config: TrainerConfig, model: ModelFacts, ledger: _Ledger) -> bool:
     able = model.plain_attention
     if config.packing == Packing.ALWAYS and not able:
         raise bad_config(
             "packing is Always, but the model has layers other than full attention, "
-            "which would see across rows: set it to Auto."
+            "which would see across rows: set it to Auto in a new FineTuneJob."
         )
     if config.packing != Packing.AUTO:
         return ledger.note("packing", config.packing == Packing.ALWAYS, "set in spec")

@@ -5,6 +5,10 @@ Must be set before that, and therefore imports nothing heavy itself.
 
 import os
 import warnings
+from pathlib import Path
+
+from finetune_api.constants import FETCH_CA_FILE
+from finetune_data import trust
 
 VALUES = {
     # Only our own progress callback posts: transformers' has fewer figures and a wrong ETA.
@@ -26,5 +30,6 @@ def prepare() -> None:
     """Set what the container's environment does not set already."""
     for name, value in VALUES.items():
         os.environ.setdefault(name, value)
+    trust.add(Path(FETCH_CA_FILE))
     # Of one library about another: nothing that a user of this trainer could change.
     warnings.simplefilter("ignore", FutureWarning)

@@ -3,7 +3,7 @@
 Knows a model and tokens; must not know files or reports.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from finetune_trainer.batches import StepCollator
@@ -12,9 +12,17 @@ from finetune_trainer.steps import summed_loss
 
 
 def mean_loss(
-    model: Any, examples: Sequence[Example], collator: StepCollator, *, autocast: bool
+    model: Any,
+    examples: Sequence[Example],
+    collator: StepCollator,
+    *,
+    autocast: bool,
+    told: Callable[[int], None] = lambda _: None,
 ) -> float:
-    """The mean over all supervised tokens, in nats; the model is left in evaluation mode."""
+    """The mean over all supervised tokens, in nats; the model is left in evaluation mode.
+
+    `told` hears how many examples are scored so far.
+    """
     import torch
 
     model.eval()
@@ -22,8 +30,9 @@ def mean_loss(
     total = torch.zeros((), device=device, dtype=torch.float64)
     rows = [vars(example) for example in examples]
     with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=autocast):
-        for micro in collator.micro_batches(rows):
+        for number, micro in enumerate(collator.micro_batches(rows), 1):
             total += summed_loss(model, _moved(micro, device))
+            told(min(number * collator.rows, len(rows)))
     return float(total.item()) / sum(example.supervised for example in examples)
 
 

@@ -1,4 +1,4 @@
-"""What the container offers: cores, memory, GPU, and whether bf16 really works here.
+"""What the container offers: cores, memory, GPU, and whether bf16 pays here.
 
 Knows the machine; must not know models or data.
 """
@@ -23,7 +23,7 @@ class Hardware:
         name: The GPU's name, or how many cores.
         threads: Cores that this container may use.
         memory_bytes: GPU memory, or the container's limit, or the machine's memory.
-        fast_bf16: The device multiplies bf16 in hardware.
+        fast_bf16: The device multiplies bf16 faster than float32.
     """
 
     device: str
@@ -53,7 +53,7 @@ def inspect() -> Hardware:
         name=f"{threads} CPU cores",
         threads=threads,
         memory_bytes=cgroup.memory_limit() or _machine_memory(),
-        fast_bf16=_tame_cpu(_cpu_flags(CPU_INFO.read_text())),
+        fast_bf16=_tame_cpu(CPU_INFO.read_text()),
     )
 
 
@@ -66,20 +66,29 @@ def _machine_memory() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def _cpu_flags(cpu_info: str) -> set[str]:
-    for line in cpu_info.splitlines():
-        name, _, value = line.partition(":")
-        if name.strip() in ("flags", "Features"):
-            return set(value.split())
-    return set()
+def _cpu_field(cpu_info: str, *names: str) -> str:
+    """The first line of /proc/cpuinfo with one of these names."""
+    lines = (line.partition(":") for line in cpu_info.splitlines())
+    return next((value.strip() for name, _, value in lines if name.strip() in names), "")
 
 
-def _tame_cpu(flags: set[str]) -> bool:
+def _tame_cpu(cpu_info: str) -> bool:
     """Whether bf16 is fast; takes AMX away where a virtual machine advertises and traps it."""
-    if "amx_bf16" in flags and not _survives_bf16():
+    flags = set(_cpu_field(cpu_info, "flags", "Features").split())
+    amx = "amx_bf16" in flags
+    if amx and not _survives_bf16():
         os.environ["ONEDNN_MAX_CPU_ISA"] = "AVX512_CORE_FP16"  # read at oneDNN's first use
         log.event("hardware", message="This machine advertises AMX but traps it: not used.")
-    return bool(flags & {"amx_bf16", "avx512_bf16", "bf16"})
+        amx = False
+    return amx or bf16_pays(_cpu_field(cpu_info, "vendor_id"), flags)
+
+
+def bf16_pays(vendor: str, flags: set[str]) -> bool:
+    """Whether vector instructions multiply bf16 faster than float32.
+
+    On Intel AVX-512's are issued half as often: 0.6 to 1.1 of float32's speed was measured.
+    """
+    return "bf16" in flags or ("avx512_bf16" in flags and vendor == "AuthenticAMD")
 
 
 def _survives_bf16() -> bool:

@@ -44,7 +44,7 @@ def facts(folder: Path) -> ModelFacts:
     except (OSError, ValueError, AttributeError) as error:
         raise bad_config(
             f"The model's files cannot be used: {first_line(error)} "
-            "Give a decoder-only language model in the Hugging Face layout."
+            "Give a decoder-only language model in the Hugging Face layout in a new FineTuneJob."
         ) from error
 
 

@@ -13,10 +13,10 @@ from pathlib import Path
 from finetune_api.pods import TrainerConfig, TrainerReport
 from finetune_api.reasons import ExitCode, Reason
 from finetune_trainer import config as configs
-from finetune_trainer import data, export, log
-from finetune_trainer.checkpoints import Checkpoints
+from finetune_trainer import data, export, log, ownership
+from finetune_trainer.checkpoints import FOLDER, Checkpoint, Checkpoints
 from finetune_trainer.errors import TrainerError
-from finetune_trainer.progress import Progress
+from finetune_trainer.progress import Figures, Progress
 from finetune_trainer.stop import Stop
 from finetune_trainer.story import Story
 from finetune_trainer.task import Task
@@ -28,13 +28,16 @@ FULL_DISK_BYTES = 1 << 20
 def run(config_file: Path, story: Story, stop: Stop) -> TrainerReport:
     """Train as the config says, and tell how it ended."""
     output: Path | None = None
+    owned = False
     try:
         config = configs.load(config_file)
         output = Path(config.output_dir)
+        ownership.take(output, config.job, config.job_uid)
+        owned = True
         with tempfile.TemporaryDirectory(prefix="finetune-") as scratch:
             return _train(config, output, Path(scratch), story, stop)
     except Exception as error:  # the last place where an exit code can be chosen
-        return _explain(error, output, story)
+        return _explain(error, output, story, owned=owned)
 
 
 def _train(
@@ -46,6 +49,10 @@ def _train(
         log.event("finished-before", step=done.step)
         return done
     export.tidy(output)
+    checkpoints = Checkpoints(output / FOLDER, fingerprint, config.checkpoint_keep)
+    checkpoint = checkpoints.newest()
+    progress = Progress()
+    progress.post(*_reached(checkpoint))
     model = data.model_folder(config.model, config.model_display, scratch)
 
     # From here on everything is local: libraries that look things up on a hub must not.
@@ -53,7 +60,6 @@ def _train(
     from finetune_trainer import hardware
     from finetune_trainer.recipes import sft
 
-    progress = Progress()
     task = Task(
         config=config,
         model=model,
@@ -62,7 +68,8 @@ def _train(
         hardware=hardware.inspect(),
         output=output,
         fingerprint=fingerprint,
-        checkpoints=Checkpoints(output / "checkpoints", fingerprint, config.checkpoint_keep),
+        checkpoints=checkpoints,
+        checkpoint=checkpoint,
         story=story,
         stop=stop,
         progress=progress,
@@ -75,18 +82,29 @@ def _train(
     return report
 
 
+def _reached(checkpoint: Checkpoint | None) -> tuple[int, None, Figures]:
+    """Progress before anything is loaded: nothing yet, or where the checkpoint is."""
+    if checkpoint is None:
+        return 0, None, {}
+    # A plan by maxSteps has no number of steps beside it.
+    decided = "maxSteps" if "maxSteps" in checkpoint.resolved else "totalSteps"
+    total = int(checkpoint.resolved[decided].value)
+    percent = min(99, checkpoint.step * 100 // total)
+    return percent, None, {"step": checkpoint.step, "totalSteps": total}
+
+
 def _success(story: Story) -> str:
     loss = story.metrics.train_loss if story.metrics else None
     return f"Trained {story.total_steps} steps; training loss {loss}."
 
 
-def _explain(error: Exception, output: Path | None, story: Story) -> TrainerReport:
+def _explain(error: Exception, output: Path | None, story: Story, *, owned: bool) -> TrainerReport:
     """The report of a failure; what nobody understands goes to the log as it is."""
     if isinstance(error, TrainerError):
         return story.report(error.code, error.reason, str(error))
     if _disk_is_full(error, output):
-        assert output is not None
-        Checkpoints(output / "checkpoints", "", 0).drop_torn()
+        if owned and output is not None:
+            Checkpoints(output / FOLDER, "", 0).drop_torn()
         kept = f" Step {story.checkpoint.step} is saved." if story.checkpoint else ""
         message = f"The output volume is full: enlarge it or remove files from it.{kept}"
         return story.report(ExitCode.DISK_FULL, Reason.DISK_FULL, message)

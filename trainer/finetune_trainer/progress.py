@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from finetune_api.pods import ProgressMetric, ProgressUpdate, TrainerStatus
+from finetune_api.status import Resolved
 from finetune_trainer import log
 
 URL_VARIABLE = "KUBEFLOW_TRAINER_SERVER_URL"
@@ -24,12 +25,19 @@ Figures = Mapping[str, str | int | float | None]
 
 
 class Progress:
-    """The newest figures, sent at most every INTERVAL_SECONDS; older ones are dropped."""
+    """The newest figures, sent at most every INTERVAL_SECONDS; older ones are dropped.
+
+    A figure stays until another value, or None, is told; the percentage never falls.
+    """
 
     def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
         self._url = environment.get(URL_VARIABLE)
         self._ca_file = environment.get(CA_VARIABLE)
         self._token_file = environment.get(TOKEN_VARIABLE)
+        self._percent = 0
+        self._remaining: float | None = None
+        self._figures: dict[str, str | int | float | None] = {}
+        self._resolved: dict[str, Resolved] = {}
         self._newest: bytes | None = None
         self._changed = threading.Condition()
         self._closing = False
@@ -39,9 +47,21 @@ class Progress:
 
     def post(self, percent: int, remaining: float | None, metrics: Figures) -> None:
         """Hand over figures; returns at once. `remaining` is in seconds."""
-        body = _body(percent, remaining, metrics)
+        self._percent, self._remaining = max(self._percent, percent), remaining
+        self.add(metrics)
+
+    def settle(self, resolved: dict[str, Resolved]) -> None:
+        """Hand over the settings that were decided; they go along with all that follows."""
+        self._resolved = resolved
+        self.add({})
+
+    def add(self, metrics: Figures) -> None:
+        """Hand over more figures, with the percentage and the time that remain as they are."""
+        self._figures |= metrics
+        status = _status(self._percent, self._remaining, self._figures)
+        update = ProgressUpdate(trainer_status=status, resolved=self._resolved)
         with self._changed:
-            self._newest = body
+            self._newest = update.model_dump_json(exclude_none=True).encode()
             self._changed.notify()
 
     def close(self) -> None:
@@ -72,7 +92,13 @@ class Progress:
             with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS, context=self._tls()):
                 pass
         except (OSError, ValueError) as error:
-            log.event("progress-lost", problem=type(error).__name__)
+            log.event(
+                "progress-lost",
+                problem=f"{type(error).__name__}: {error}",
+                url=self._url,
+                advice="Training goes on. Check that this pod may reach that Service (DNS,"
+                " NetworkPolicy), that the operator runs, and that it made the certificate.",
+            )
 
     def _tls(self) -> ssl.SSLContext | None:
         # Read anew for each request: both files rotate.
@@ -84,8 +110,8 @@ class Progress:
         return {"Authorization": f"Bearer {Path(self._token_file).read_text().strip()}"}
 
 
-def _body(percent: int, remaining: float | None, metrics: Figures) -> bytes:
-    status = TrainerStatus(
+def _status(percent: int, remaining: float | None, metrics: Figures) -> TrainerStatus:
+    return TrainerStatus(
         progress_percentage=percent,
         estimated_remaining_seconds=None if remaining is None else max(0, round(remaining)),
         metrics=[
@@ -95,7 +121,6 @@ def _body(percent: int, remaining: float | None, metrics: Figures) -> bytes:
         ],
         last_updated_time=datetime.now(UTC).isoformat(),
     )
-    return ProgressUpdate(trainer_status=status).model_dump_json(exclude_none=True).encode()
 
 
 def _shown(value: str | int | float) -> str:

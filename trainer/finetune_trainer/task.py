@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from finetune_api.pods import TrainerConfig
-from finetune_trainer.checkpoints import Checkpoints
+from finetune_trainer.checkpoints import Checkpoint, Checkpoints
 from finetune_trainer.data import Rows
 from finetune_trainer.hardware import Hardware
 from finetune_trainer.progress import Progress
@@ -27,6 +27,8 @@ class Task:
     output: Path
     fingerprint: str
     checkpoints: Checkpoints
+    checkpoint: Checkpoint | None
+    """The one to continue from."""
     story: Story
     stop: Stop
     progress: Progress

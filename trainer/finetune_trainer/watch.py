@@ -70,7 +70,7 @@ class Watch:
             if not math.isfinite(logs[name]):
                 raise diverged(
                     f"The {words} is not finite at step {state.global_step}: "
-                    "lower the learning rate, or look for broken rows."
+                    "give a lower learning rate, or data without broken rows, in a new FineTuneJob."
                 )
         self._tell(state, logs["loss"])
 
@@ -79,6 +79,7 @@ class Watch:
         done = self._checkpoints.complete(state.global_step, self._story.resolved)
         self._saved = self._clock()
         self._story.checkpoint = done.status(self._output)
+        self._progress.add({"checkpointStep": done.step})
         log.event("checkpoint", step=done.step, path=done.path.name)
 
     def _tell(self, state: Any, loss: float) -> None:

@@ -16,6 +16,10 @@
   valueFrom:
     fieldRef:
       fieldPath: metadata.namespace
+- name: FINETUNE_POD_SERVICE_ACCOUNT
+  valueFrom:
+    fieldRef:
+      fieldPath: spec.serviceAccountName
 - name: FINETUNE_LEASE_NAME
   value: {{ include "finetune-operator.fullname" . }}
 - name: FINETUNE_HEALTH_PORT
@@ -51,9 +55,9 @@
   value: {{ . | quote }}
 {{- end }}
 {{- end }}
-{{- if include "finetune-operator.azureCAConfigMap" . }}
-- name: FINETUNE_AZURE_CA_FILE
-  value: /etc/finetune-operator/azure/ca.crt
+{{- range include "finetune-operator.authorities" . | fromYamlArray }}
+- name: FINETUNE_{{ upper .of }}_CA_FILE
+  value: /etc/finetune-operator/{{ .of }}/ca.crt
 {{- end }}
 {{- range $name, $value := .Values.settings }}
 - name: FINETUNE_{{ $name | snakecase | upper }}

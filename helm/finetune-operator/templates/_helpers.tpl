@@ -33,12 +33,15 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{ include "finetune-operator.fullname" . }}-progress-ca
 {{- end -}}
 
-{{- define "finetune-operator.azureCAConfigMap" -}}
-{{- if .Values.azure.caBundle -}}
-{{ include "finetune-operator.fullname" . }}-azure-ca
-{{- else -}}
-{{ .Values.azure.caConfigMap.name }}
-{{- end -}}
+{{/* The values that name certificate authorities: whom they are for, and where they stand. */}}
+{{- define "finetune-operator.authorities" -}}
+{{- range $of, $value := dict "azure" .Values.azure "fetch" .Values.fetch }}
+{{- if $value.caBundle }}
+- {of: {{ $of }}, configMap: {{ include "finetune-operator.fullname" $ }}-{{ $of }}-ca, key: ca.crt}
+{{- else if $value.caConfigMap.name }}
+- {of: {{ $of }}, configMap: {{ $value.caConfigMap.name }}, key: {{ $value.caConfigMap.key }}}
+{{- end }}
+{{- end }}
 {{- end -}}
 
 {{/* The subject of every binding. */}}

@@ -18,7 +18,8 @@ from finetune_operator.adapters.refusals import Expired, Json, Request, refusal
 from finetune_operator.adapters.resources import TOKEN_REVIEWS, Resource
 from finetune_operator.core.errors import Conflict, Transient
 
-_CHUNK = 500
+_CHUNK = 100
+"""Objects a page: what is parsed at once is what the process stays as large as."""
 _MERGE = "application/merge-patch+json"
 
 
@@ -89,8 +90,10 @@ class Api:
         pages = self.pages(resource, namespace, labels=labels, fields=fields)
         return [item async for page in pages for item in page.items]
 
-    async def create(self, resource: Resource, namespace: str | None, body: Json) -> Json:
-        """The object as created.
+    async def create(
+        self, resource: Resource, namespace: str | None, body: Json, *, dry_run: bool = False
+    ) -> Json:
+        """The object as created, or, with `dry_run`, as it would be.
 
         Raises:
             AlreadyExists: the name is taken.
@@ -103,7 +106,8 @@ class Api:
             name=body["metadata"].get("name", "") if "metadata" in body else "",
         )
         path = resource.path(namespace)
-        created = await self._send("POST", asked, body=body, path=path)
+        params = {"dryRun": "All"} if dry_run else None
+        created = await self._send("POST", asked, body=body, path=path, params=params)
         if created is None:
             raise Transient(Reason.API_ERROR, f"The namespace or the kind does not exist ({asked})")
         return created

@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 from uuid import uuid4
 
 from finetune_api.constants import API_VERSION, KIND, MANAGED_BY
@@ -19,13 +19,18 @@ from finetune_api.reasons import Reason
 from finetune_operator.adapters.metrics import Metrics
 from finetune_operator.adapters.refusals import AlreadyExists, Json, NamespaceTerminating
 from finetune_operator.adapters.resources import EVENTS, Resource
-from finetune_operator.core.errors import OperatorError
+from finetune_operator.core.errors import OperatorError, Transient
 
 logger = logging.getLogger(__name__)
 
 _REPEAT_AFTER = 600.0
 _REMEMBERED = 10_000
-_BACKLOG = 1_000
+_BACKLOG = 10_000
+"""A burst of some thousand jobs, in a few megabytes."""
+_WRITERS = 4
+"""Enough to keep up with 16 workers, and few enough to leave them the API server."""
+_TRIES = 3
+_LONGEST_PAUSE = 5.0
 _MESSAGE_LIMIT = 1024
 """The API server refuses longer ones."""
 
@@ -47,6 +52,16 @@ class _About:
     warning: bool
 
 
+@dataclass(frozen=True)
+class _Waiting:
+    """An Event to be written: small, because many may have to wait."""
+
+    namespace: str
+    name: str
+    about: _About
+    at: datetime
+
+
 class Events:
     """A bounded backlog of Events; the same one is not repeated within 10 minutes."""
 
@@ -56,7 +71,7 @@ class Events:
         self._api = api
         self._metrics = metrics
         self._clock = clock
-        self._backlog: asyncio.Queue[Json] = asyncio.Queue(_BACKLOG)
+        self._backlog: asyncio.Queue[_Waiting] = asyncio.Queue(_BACKLOG)
         self._written: OrderedDict[_About, float] = OrderedDict()
         self._terminating: OrderedDict[str, float] = OrderedDict()
 
@@ -68,8 +83,9 @@ class Events:
         if fresh or self._fresh(self._written, about):
             return
         _remember(self._written, about, self._clock())
+        now = datetime.now(UTC)
         try:
-            self._backlog.put_nowait(_event(metadata, reason, message, warning=warning))
+            self._backlog.put_nowait(_Waiting(metadata["namespace"], metadata["name"], about, now))
         except asyncio.QueueFull:
             self._metrics.events_dropped.inc()
 
@@ -78,28 +94,43 @@ class Events:
 
     async def run(self) -> None:
         """Write the backlog, for ever."""
-        while True:
-            event = await self._backlog.get()
-            try:
-                await self._write(event)
-            finally:
-                self._backlog.task_done()
+        async with asyncio.TaskGroup() as group:
+            for _ in range(_WRITERS):
+                group.create_task(self._write_all())
 
     async def flush(self) -> None:
         """Wait until everything is written."""
         await self._backlog.join()
 
-    async def _write(self, event: Json) -> None:
-        namespace = event["metadata"]["namespace"]
-        if self._fresh(self._terminating, namespace):
-            return
-        try:
-            await self._api.create(EVENTS, namespace, event)
-        except NamespaceTerminating:
-            _remember(self._terminating, namespace, self._clock())
-        except (OperatorError, AlreadyExists) as e:
-            self._metrics.events_dropped.inc()
-            logger.debug("Event not written: %s", e)
+    async def _write_all(self) -> NoReturn:
+        while True:
+            waiting = await self._backlog.get()
+            try:
+                await self._write(waiting)
+            except OperatorError as e:
+                self._metrics.events_dropped.inc()
+                logger.debug("Event not written: %s", e)
+            finally:
+                self._backlog.task_done()
+
+    async def _write(self, waiting: _Waiting) -> None:
+        """Write it, again if the API server is busy: under the same name, so never twice."""
+        event = _event(waiting)
+        for left in reversed(range(_TRIES)):
+            if self._fresh(self._terminating, waiting.namespace):
+                return
+            try:
+                await self._api.create(EVENTS, waiting.namespace, event)
+            except NamespaceTerminating:
+                _remember(self._terminating, waiting.namespace, self._clock())
+            except AlreadyExists:  # an answer was lost
+                return
+            except Transient as e:
+                if not left or e.waits_for_user:
+                    raise
+                await asyncio.sleep(min(e.retry_after, _LONGEST_PAUSE))
+            else:
+                return
 
 
 def _remember(known: OrderedDict[Any, float], key: object, at: float) -> None:
@@ -109,28 +140,28 @@ def _remember(known: OrderedDict[Any, float], key: object, at: float) -> None:
         known.popitem(last=False)
 
 
-def _event(metadata: Json, reason: Reason, message: str, *, warning: bool) -> Json:
-    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+def _event(waiting: _Waiting) -> Json:
+    about, at = waiting.about, waiting.at.strftime("%Y-%m-%dT%H:%M:%SZ")
     return {
         "apiVersion": "v1",
         "kind": "Event",
         "metadata": {
-            "namespace": metadata["namespace"],
-            "name": f"{metadata['name'][:200]}.{uuid4().hex[:16]}",
+            "namespace": waiting.namespace,
+            "name": f"{waiting.name[:200]}.{uuid4().hex[:16]}",
         },
         "involvedObject": {
             "apiVersion": API_VERSION,
             "kind": KIND,
-            "namespace": metadata["namespace"],
-            "name": metadata["name"],
-            "uid": metadata["uid"],
+            "namespace": waiting.namespace,
+            "name": waiting.name,
+            "uid": about.uid,
         },
-        "reason": reason.value,
-        "message": message[:_MESSAGE_LIMIT],
-        "type": "Warning" if warning else "Normal",
+        "reason": about.reason,
+        "message": about.message[:_MESSAGE_LIMIT],
+        "type": "Warning" if about.warning else "Normal",
         "source": {"component": MANAGED_BY},
         "reportingComponent": MANAGED_BY,
-        "firstTimestamp": now,
-        "lastTimestamp": now,
+        "firstTimestamp": at,
+        "lastTimestamp": at,
         "count": 1,
     }

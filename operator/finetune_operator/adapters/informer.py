@@ -108,7 +108,7 @@ class Informer:
     def _take(self, kind: str, obj: Json) -> None:
         self._version = int(obj["metadata"]["resourceVersion"])
         if kind == "DELETED":
-            self._store.drop_child(self._resource, key_of(obj), obj["metadata"]["uid"])
+            self._store.end_child(self._resource, obj)
         elif kind != "BOOKMARK":
             self._store.put_child(self._resource, obj)
 

@@ -3,6 +3,7 @@
 No label ever holds a name of an object, a text, a secret or data: all label sets are bounded.
 """
 
+from collections import Counter as Counts
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -75,29 +76,51 @@ class Metrics:
 
 
 class _JobCounts(Collector):
-    """FineTuneJobs by phase and backend: a count at scrape time cannot drift."""
+    """FineTuneJobs by phase and backend, and stalled ones: a count at scrape time cannot drift."""
 
     def __init__(self, jobs: Callable[[], Iterable[dict[str, Any]]]) -> None:
         self._jobs = jobs
 
     def describe(self) -> Iterable[GaugeMetricFamily]:
-        """The family without samples, so that registering counts nothing."""
-        return [self._family()]
+        """The families without samples, so that registering counts nothing."""
+        return _families()
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
-        """One sample per phase and backend that occur."""
-        counts: dict[tuple[str, str], int] = {}
+        """One sample per phase and backend, and per reason and backend, that occur."""
+        phases: Counts[tuple[str, str]] = Counts()
+        stalled: Counts[tuple[str, str]] = Counts()
         for job in self._jobs():
             status = job.get("status", {})
-            key = (status.get("phase", "New"), status.get("backend", "Unknown"))
-            counts[key] = counts.get(key, 0) + 1
-        family = self._family()
-        for labels, count in sorted(counts.items()):
-            family.add_metric(labels, count)
-        yield family
+            phase, backend = status.get("phase", "New"), status.get("backend", "Unknown")
+            phases[phase, backend] += 1
+            reason = _stalled_for(status)
+            if reason is not None and phase not in _OVER:
+                stalled[reason, backend] += 1
+        families = _families()
+        for family, tally in zip(families, (phases, stalled), strict=True):
+            for labels, count in sorted(tally.items()):
+                family.add_metric(labels, count)
+        return families
 
-    @staticmethod
-    def _family() -> GaugeMetricFamily:
-        return GaugeMetricFamily(
+
+_OVER = ("Failed", "Cancelled")
+"""Phases of jobs that are stalled for good: nobody waits for them."""
+
+
+def _stalled_for(status: dict[str, Any]) -> str | None:
+    conditions = status.get("conditions", [])
+    found = (c for c in conditions if (c["type"], c["status"]) == ("Stalled", "True"))
+    return next((str(c["reason"]) for c in found), None)
+
+
+def _families() -> list[GaugeMetricFamily]:
+    return [
+        GaugeMetricFamily(
             "finetune_jobs", "FineTuneJobs by phase and backend.", labels=["phase", "backend"]
-        )
+        ),
+        GaugeMetricFamily(
+            "finetune_jobs_stalled",
+            "FineTuneJobs that wait for somebody, by the reason and backend.",
+            labels=["reason", "backend"],
+        ),
+    ]

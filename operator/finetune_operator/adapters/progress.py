@@ -151,6 +151,7 @@ class ProgressEndpoint:
                 job_uid=job_uid,
                 pod_name=sender.pod_name,
                 status=update.trainer_status,
+                resolved=update.resolved,
                 received_at=datetime.now(UTC),
             ),
         )

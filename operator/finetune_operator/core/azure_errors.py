@@ -8,7 +8,13 @@ import re
 from dataclasses import dataclass
 
 from finetune_api.reasons import Reason
-from finetune_operator.core.azure_refusals import RULES, Answer, Kind, Purpose
+from finetune_operator.core.azure_refusals import (
+    NOTHING_CREATED,
+    RULES,
+    Answer,
+    Kind,
+    Purpose,
+)
 from finetune_operator.core.errors import Ambiguous, OperatorError, Terminal, Transient
 
 MESSAGE_LIMIT = 300
@@ -83,6 +89,12 @@ def refusal(answer: Answer, call: Call) -> OperatorError:
     Only a create may end a job for good or be in doubt: about a job that runs already, every
     refusal is something to wait out.
     """
+    creating = call.purpose is Purpose.CREATE
+    if creating and answer.status not in NOTHING_CREATED:
+        message = f"{call.host} answered the request to create the job with HTTP {answer.status}."
+        return Ambiguous(
+            Reason.CONFIRMING_SUBMISSION, message + _quoted(answer.message) + _MAY_EXIST
+        )
     rule = next(rule for rule in RULES if rule.fits(answer, call.purpose))
     sentence = rule.sentence.format(
         host=call.host,
@@ -93,16 +105,11 @@ def refusal(answer: Answer, call: Call) -> OperatorError:
         if_unknown=call.caller.if_unknown,
         if_forbidden=call.caller.if_forbidden,
     )
-    creating = call.purpose is Purpose.CREATE
-    if rule.kind is Kind.UNKNOWN and creating:
-        message = f"{sentence}{_quoted(answer.message)}{_MAY_EXIST}"
-        return Ambiguous(Reason.CONFIRMING_SUBMISSION, message)
     message = sentence + _quoted(answer.message)
     if rule.kind is Kind.TERMINAL and creating:
         return Terminal(rule.reason, message)
-    unclear = rule.kind is Kind.UNKNOWN
     return Transient(
-        Reason.SERVICE_UNAVAILABLE if unclear else rule.reason,
+        rule.reason,
         message,
         retry_after=_wait(answer.retry_after, rule.wait),
         waits_for_user=rule.kind in (Kind.WAITS_FOR_USER, Kind.TERMINAL),
@@ -118,7 +125,7 @@ def unreachable(host: str, *, untrusted: bool = False, unknown_host: bool = Fals
     elif unknown_host:
         problem = "has no address: check spec.azureOpenAI.endpoint"
     else:
-        problem = "cannot be reached: it is tried again"
+        problem = "cannot be reached"
     return Transient(
         Reason.ENDPOINT_UNREACHABLE,
         f"{host} {problem}.",

@@ -35,12 +35,21 @@ class Kind(StrEnum):
     TERMINAL = "terminal"
     TRANSIENT = "transient"
     WAITS_FOR_USER = "waits for the user"
-    UNKNOWN = "may have been carried out"
+
+
+NOTHING_CREATED = frozenset({*range(300, 400), 400, 401, 403, 404, 405, 413, 415, 422, 429, 431})
+"""Answers to a create after which there is certainly no new job, whatever their words are.
+
+After any other answer it may have been created: 408 and 409 come late, 5xx and 499 at any time.
+"""
 
 
 @dataclass(frozen=True)
 class Rule:
-    """First match wins. `pattern` is searched in code and message."""
+    """First match wins. `pattern` is searched in code and message.
+
+    What a create is answered comes here only if the status is one of NOTHING_CREATED.
+    """
 
     low: int
     high: int
@@ -58,7 +67,7 @@ class Rule:
         return bool(re.search(self.pattern, f"{answer.code} {answer.message}", re.IGNORECASE))
 
 
-_T, _W, _U, _R = Kind.TERMINAL, Kind.WAITS_FOR_USER, Kind.UNKNOWN, Kind.TRANSIENT
+_T, _W, _R = Kind.TERMINAL, Kind.WAITS_FOR_USER, Kind.TRANSIENT
 RULES = (
     Rule(
         404, 404, "", _W, Reason.REMOTE_JOB_NOT_FOUND,
@@ -69,8 +78,8 @@ RULES = (
     Rule(
         400, 429, r"quota|limit (was |is )?(reached|exceeded)|maximum number of", _R,
         Reason.QUOTA_EXCEEDED,
-        "The account at {host} has no free place for another job or file: it is tried again when"
-        " jobs end; delete old jobs and files if none does.",
+        "The account at {host} has no free place for another job or file: wait until jobs end, or"
+        " delete old jobs and files.",
         300,
     ),
     Rule(
@@ -98,15 +107,18 @@ RULES = (
     ),
     Rule(
         400, 404, r"does not support fine-?tuning|training ?type", _T, Reason.MODEL_UNAVAILABLE,
-        "The service cannot fine-tune {model} like this: check the model's name, its region and"
-        " spec.azureOpenAI.trainingType (many models train with GlobalStandard only).",
+        "The service cannot fine-tune {model} like this: check the model's name, that the account's"
+        " region trains it, and spec.azureOpenAI.trainingType (many models train with"
+        " GlobalStandard only). None of it can be changed in a job that has started: create a new"
+        " FineTuneJob.",
     ),
     Rule(
         400, 404,
         r"model_?not_?found|invalid_?model|\bmodel\b.{0,80}(not found|not exist|unknown|invalid)",
         _T, Reason.MODEL_UNAVAILABLE,
         "The account at {host} does not offer the model {model}: check spec.model.name and"
-        " spec.azureOpenAI.trainingType.",
+        " spec.azureOpenAI.trainingType, and create a new FineTuneJob with them: they cannot"
+        " be changed in a job that has started.",
     ),
     Rule(
         400, 409, r"\bfile\b.{0,80}(not processed|pending|being processed)", _R, Reason.SUBMITTING,
@@ -130,8 +142,8 @@ RULES = (
         60,
     ),
     Rule(
-        408, 409, "", _U, Reason.CONFIRMING_SUBMISSION,
-        "{host} answered with a conflict.",
+        408, 409, "", _R, Reason.SERVICE_UNAVAILABLE,
+        "{host} answered with a conflict (HTTP {status}).",
     ),
     Rule(
         413, 413, "", _T, Reason.REQUEST_REFUSED,
@@ -139,7 +151,7 @@ RULES = (
     ),
     Rule(
         429, 429, "", _R, Reason.RATE_LIMITED,
-        "{host} asks for fewer requests: it is tried again later.",
+        "{host} asks for fewer requests: this is done later.",
         60,
     ),
     Rule(
@@ -153,7 +165,7 @@ RULES = (
         " into spec.azureOpenAI.endpoint.",
     ),
     Rule(
-        200, 599, "", _U, Reason.SERVICE_UNAVAILABLE,
+        0, 999, "", _R, Reason.SERVICE_UNAVAILABLE,
         "{host} has a failure of its own (HTTP {status}).",
         5,
     ),

@@ -17,7 +17,7 @@ from finetune_api.status import (
 )
 from finetune_operator.core import attempts, azure_errors, conditions, progress, submission
 from finetune_operator.core.conditions import TRUE, Fact, Summary, timestamp
-from finetune_operator.core.observed import Observed, Remote, RemoteJob
+from finetune_operator.core.observed import TERMINAL, Observed, Remote, RemoteJob
 from finetune_operator.core.outcome import Outcome
 from finetune_operator.core.plan import (
     AddFinalizer,
@@ -31,7 +31,6 @@ from finetune_operator.core.plan import (
 )
 from finetune_operator.core.submission import hosted
 
-TERMINAL = frozenset({"succeeded", "failed", "cancelled"})
 _PENDING = frozenset({"created", "pending", "validating_files", "queued"})
 _PAUSED = frozenset({"pausing", "paused"})
 _FOLLOW_EVERY = 300.0
@@ -49,7 +48,7 @@ def decide(seen: Observed, policy: Policy) -> Outcome:
         return Outcome(action=WriteStatus(status=submission.begin(seen), records_submission=True))
     if hosted(status).job_id is None:
         return submission.submit(seen, policy)
-    return followed(seen, policy)
+    return submission.then_duplicates(seen, followed(seen, policy))
 
 
 def _held(seen: Observed) -> Outcome | None:
@@ -80,8 +79,10 @@ def _unknown(seen: Observed, policy: Policy) -> Outcome:
     began = conditions.parse_time((seen.job.status.attempts or [])[-1].start_time)
     left = policy.stalled_after - (seen.now - began).total_seconds()
     tell = conditions.working if left > 0 else conditions.waiting_for_user
+    phase = seen.job.status.phase or Phase.PENDING
+    summary = tell(phase, Reason.REMOTE_JOB_NOT_FOUND, message)
     return Outcome(
-        summary=tell(seen.job.status.phase or Phase.PENDING, Reason.REMOTE_JOB_NOT_FOUND, message),
+        summary=conditions.keep_suspended(seen.job.status, summary),
         look_again_after=left if left > 0 else _FOLLOW_EVERY,
     )
 
@@ -236,7 +237,7 @@ def _checkpoints(remote: Remote) -> list[ResultCheckpoint] | None:
                 validation_loss=progress.decimal(point.validation_loss),
             ),
         )
-        for point in remote.details.checkpoints[:MAX_CHECKPOINTS_SHOWN]
+        for point in reversed(remote.details.checkpoints[:MAX_CHECKPOINTS_SHOWN])
     ]
     return shown or None
 
@@ -253,7 +254,11 @@ def suspend(seen: Observed, policy: Policy) -> Outcome:
         return submission.settle(seen, policy)
     if remote is None or remote.job is None:
         return followed(seen, policy)
-    job, told = remote.job, follow(seen, remote, remote.job)
+    return submission.then_duplicates(seen, _suspended(seen, remote, remote.job))
+
+
+def _suspended(seen: Observed, remote: Remote, job: RemoteJob) -> Outcome:
+    told = follow(seen, remote, job)
     if job.raw_status in TERMINAL:
         return _by_status(seen, told, remote, job)
     if job.raw_status == "paused":
@@ -271,6 +276,8 @@ def _pause(seen: Observed, told: FineTuneJobStatus, remote: Remote, job: RemoteJ
         phase = Phase.QUEUED if job.raw_status in _PENDING else Phase.RUNNING
         summary = conditions.working(phase, Reason.PAUSING, message, *_sent())
         return Outcome(status=told, summary=summary, look_again_after=_ASK_AGAIN)
+    if possible and seen.pause_refused:
+        return _unpaused(seen, told)
     summary = conditions.pausing(Phase.RUNNING, "The service is pausing the job")
     if possible and not conditions.pause_was_asked(seen.job.status):
         generation = seen.job.metadata.generation
@@ -279,3 +286,14 @@ def _pause(seen: Observed, told: FineTuneJobStatus, remote: Remote, job: RemoteJ
     if possible and not seen.found.asked:
         return Outcome(action=PauseRemote(job_id=job.id))
     return Outcome(status=told, summary=summary, look_again_after=_ASK_AGAIN)
+
+
+def _unpaused(seen: Observed, told: FineTuneJobStatus) -> Outcome:
+    """The service has said no, which asking at every look would not change."""
+    message = (
+        f"{seen.pause_refused} Only some models can be paused: unset spec.suspend to let the job"
+        " train, or set spec.cancel to stop it."
+    )
+    summary = conditions.waiting_for_user(Phase.RUNNING, Reason.REQUEST_REFUSED, message, *_sent())
+    kept = conditions.keep_suspended(seen.job.status, summary)
+    return Outcome(status=told, summary=kept, look_again_after=_FOLLOW_EVERY)

@@ -4,9 +4,10 @@ Pure: knows statuses and words. lastTransitionTime moves only with a condition's
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+from finetune_api.constants import RETRY_ANNOTATION, SHORT_NAME
 from finetune_api.reasons import ConditionType, Phase, Reason
 from finetune_api.status import Condition, ConditionStatus, FineTuneJobStatus
 
@@ -25,9 +26,17 @@ def parse_time(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
-def bounded(message: str) -> str:
+def bounded(message: str, limit: int = _MESSAGE_LIMIT) -> str:
     """The message, cut where status would refuse it."""
-    return message if len(message) <= _MESSAGE_LIMIT else message[: _MESSAGE_LIMIT - 1] + "…"
+    return message if len(message) <= limit else message[: limit - 1] + "…"
+
+
+def retry_command(name: str, *, namespace: str | None = None) -> str:
+    """What to type so that a job that is over runs again."""
+    there = f" -n {namespace}" if namespace else ""
+    return (
+        f'kubectl annotate {SHORT_NAME}{there} {name} --overwrite {RETRY_ANNOTATION}="$(date +%s)"'
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +117,8 @@ class Summary:
     reconciling: bool = False
     stalled: bool = False
     extra: tuple[Fact, ...] = ()
+    advice: str = ""
+    """Follows the message in Stalled alone, and is never cut."""
 
 
 def new(reason: Reason, message: str) -> Summary:
@@ -146,6 +157,20 @@ def suspended(message: str) -> Summary:
     return Summary(phase=Phase.SUSPENDED, reason=Reason.SUSPENDED, message=message, extra=(fact,))
 
 
+def keep_suspended(status: FineTuneJobStatus, summary: Summary) -> Summary:
+    """A pause of ours is remembered through errors: it is what allows a resume."""
+    found = get(status, ConditionType.SUSPENDED)
+    if found is None:
+        return summary
+    kept = Fact(
+        type=ConditionType.SUSPENDED,
+        status=found.status,
+        reason=Reason(found.reason),
+        message=found.message,
+    )
+    return replace(summary, extra=(*summary.extra, kept))
+
+
 def succeeded(message: str) -> Summary:
     """Done; the result can be used."""
     done = Fact(type=ConditionType.SUCCEEDED, status=TRUE, reason=Reason.SUCCEEDED, message=message)
@@ -165,7 +190,12 @@ def failed(reason: Reason, message: str, *extra: Fact) -> Summary:
     """Over, without a result, until a retry is asked for."""
     fact = Fact(type=ConditionType.SUCCEEDED, status=FALSE, reason=reason, message=message)
     return Summary(
-        phase=Phase.FAILED, reason=reason, message=message, stalled=True, extra=(fact, *extra)
+        phase=Phase.FAILED,
+        reason=reason,
+        message=message,
+        stalled=True,
+        extra=(fact, *extra),
+        advice=f" (to run it again: {retry_command('NAME')})",
     )
 
 
@@ -196,7 +226,7 @@ def summarise(
             type=ConditionType.STALLED,
             status=TRUE if summary.stalled else None,
             reason=reason,
-            message=message,
+            message=bounded(message, _MESSAGE_LIMIT - len(summary.advice)) + summary.advice,
         ),
         Fact(type=ConditionType.SUSPENDED, status=None),
         *summary.extra,

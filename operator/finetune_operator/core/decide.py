@@ -21,6 +21,7 @@ from finetune_operator.core import (
     ending,
     kubernetes_stage,
     names,
+    pod_story,
     prepare_stage,
 )
 from finetune_operator.core.conditions import Fact, Summary, timestamp
@@ -31,6 +32,7 @@ from finetune_operator.core.plan import Plan, Policy, WriteStatus
 
 def decide(seen: Observed, policy: Policy) -> Plan:
     """The next action, or the status to write and when to look again."""
+    seen = replace(seen, job=pod_story.with_last_words(seen))
     job = seen.job
     if job.metadata.deletion_timestamp is not None:
         return _planned(seen, policy, ending.delete(seen, policy))
@@ -104,7 +106,7 @@ def _keep_report(seen: Observed, status: FineTuneJobStatus) -> FineTuneJobStatus
 def _finished(seen: Observed) -> Outcome:
     token = _retry_token(seen)
     if token is None:
-        return ending.clean_up(seen)
+        return replace(ending.clean_up(seen), summary=_edited_since(seen))
     succeeded = conditions.is_true(seen.job.status, ConditionType.SUCCEEDED)
     if seen.job.spec.cancel or succeeded:
         return Outcome(
@@ -113,6 +115,29 @@ def _finished(seen: Observed) -> Outcome:
             again=True,
         )
     return Outcome(action=WriteStatus(status=_restarted(seen, token)))
+
+
+def _edited_since(seen: Observed) -> Summary | None:
+    """An edit runs nothing by itself: whoever mends the spec of a job that is over is told so.
+
+    `Succeeded` keeps the generation, and the sentence, that the job ended with.
+    """
+    meta, status = seen.job.metadata, seen.job.status
+    ready = conditions.get(status, ConditionType.READY)
+    ended = conditions.get(status, ConditionType.SUCCEEDED)
+    over = ended is not None and ended.status is conditions.FALSE
+    if ready is None or ended is None or not over or seen.job.spec.cancel:
+        return None
+    if ended.observed_generation == meta.generation:
+        return None
+    return Summary(
+        phase=status.phase or Phase.FAILED,
+        reason=Reason(ready.reason),
+        message="The spec has been changed since the job ended; to run it as it is now:"
+        f" {conditions.retry_command(meta.name, namespace=meta.namespace)}."
+        f" It ended with: {ended.message}",
+        stalled=True,
+    )
 
 
 def _unretried(seen: Observed, *, succeeded: bool) -> Summary:

@@ -7,13 +7,13 @@ written before, so that neither a restart nor a change of mind half-way loses it
 from datetime import timedelta
 
 from finetune_api.constants import DETACH_ANNOTATION, FINALIZER
-from finetune_api.reasons import Phase, Reason
+from finetune_api.reasons import ConditionType, Phase, Reason
 from finetune_api.spec import JobDeletionPolicy
 from finetune_api.status import FineTuneJobStatus
 from finetune_operator.core import attempts, azure_stage, conditions, kubernetes_stage, submission
 from finetune_operator.core.conditions import Summary, parse_time
 from finetune_operator.core.kubernetes_stage import active_children
-from finetune_operator.core.observed import ChildJob, ChildState, Observed
+from finetune_operator.core.observed import TERMINAL, ChildJob, ChildState, Observed
 from finetune_operator.core.outcome import Outcome
 from finetune_operator.core.plan import (
     CancelRemote,
@@ -26,6 +26,7 @@ from finetune_operator.core.plan import (
 )
 
 _LOOK_AGAIN = 15.0
+_SERVICE_KNOWS_NOT = "the service does not know job"
 
 
 def is_hosted(seen: Observed) -> bool:
@@ -58,14 +59,16 @@ def seconds_to_turn(seen: Observed, policy: Policy) -> float | None:
     if seen.job.metadata.deletion_timestamp is not None:
         held = FINALIZER in seen.job.metadata.finalizers
         return seconds_to_letting_go(seen, policy) if held else None
-    return None if conditions.is_finished(seen.job.status) else seconds_to_deadline(seen)
+    left = None if conditions.is_finished(seen.job.status) else seconds_to_deadline(seen)
+    return None if left is None or left <= 0 else left
 
 
 def cancel(seen: Observed, policy: Policy) -> Outcome:
     """Stop for good on the user's request."""
-    final = conditions.cancelled("Cancelled as spec.cancel asks")
+    final = conditions.cancelled("Cancelled as spec.cancel asks" + _not_seen_to_stop(seen))
     outcome = _stop(seen, policy, final, Reason.CANCELLED)
-    if outcome.finished or conditions.cancel_was_asked(seen.job.status):
+    over = outcome.finished and not _is_unknown(seen)
+    if over or conditions.cancel_was_asked(seen.job.status):
         return outcome
     return _recorded(seen, conditions.cancelling(_phase(seen), "Cancelling as spec.cancel asks"))
 
@@ -76,7 +79,7 @@ def expire(seen: Observed, policy: Policy) -> Outcome:
     message = (
         f"The job ran longer than activeDeadlineSeconds ({seconds}): raise it, then ask for a retry"
     )
-    summary = conditions.failed(Reason.DEADLINE_EXCEEDED, message)
+    summary = conditions.failed(Reason.DEADLINE_EXCEEDED, message + _not_seen_to_stop(seen))
     return _stop(seen, policy, summary, Reason.DEADLINE_EXCEEDED)
 
 
@@ -139,7 +142,15 @@ def _stop_children(seen: Observed, reason: Reason) -> Outcome:
 
 
 def _remote_stop(seen: Observed, policy: Policy) -> Outcome | None:
-    """Cancels the hosted job, or settles whether there is one; None when nothing runs there."""
+    """Cancels the hosted job, or settles whether there is one; None when nothing runs there.
+
+    Jobs that the same submission has created besides are cancelled after its own.
+    """
+    own = _own_stop(seen, policy)
+    return submission.duplicate(seen) if own is None else submission.then_duplicates(seen, own)
+
+
+def _own_stop(seen: Observed, policy: Policy) -> Outcome | None:
     status = seen.job.status
     part = submission.hosted(status)
     if part.submission is None or attempts.is_over(status):
@@ -149,7 +160,9 @@ def _remote_stop(seen: Observed, policy: Policy) -> Outcome | None:
         return settled if _still_open(settled) else None
     if seen.remote is None:
         return Outcome(action=Refresh(job_id=part.job_id))
-    if seen.remote.job is None or seen.remote.job.raw_status in azure_stage.TERMINAL:
+    if seen.remote.job is None:
+        return _unknown(seen, policy)
+    if seen.remote.job.raw_status in TERMINAL:
         return None
     if seen.cancel_sent:
         message = "The service is cancelling the job"
@@ -158,6 +171,39 @@ def _remote_stop(seen: Observed, policy: Policy) -> Outcome | None:
             look_again_after=_LOOK_AGAIN,
         )
     return Outcome(action=CancelRemote(job_id=part.job_id))
+
+
+def _unknown(seen: Observed, policy: Policy) -> Outcome | None:
+    """Asks on for a while: a new job may only be late to show. None: there is nothing to stop."""
+    status = seen.job.status
+    moments = [parse_time(attempt.start_time) for attempt in status.attempts or ()]
+    if (asked := conditions.get(status, ConditionType.CANCELLED)) is not None:
+        moments.append(parse_time(asked.last_transition_time))
+    if deadline_passed(seen):
+        moments.append(seen.now + timedelta(seconds=seconds_to_deadline(seen) or 0))
+    left = policy.stalled_after - (seen.now - max(moments)).total_seconds()
+    if left <= 0:
+        return None
+    message = f"Stopping, but {_SERVICE_KNOWS_NOT} {submission.hosted(status).job_id}"
+    summary = conditions.working(_phase(seen), Reason.REMOTE_JOB_NOT_FOUND, message)
+    return Outcome(summary=summary, look_again_after=left)
+
+
+def _is_unknown(seen: Observed) -> bool:
+    """Whether the service does not know the job that is to be stopped."""
+    status = seen.job.status
+    named = submission.hosted(status).job_id is not None and not attempts.is_over(status)
+    return named and seen.remote is not None and seen.remote.job is None
+
+
+def _not_seen_to_stop(seen: Observed) -> str:
+    if not _is_unknown(seen):
+        return ""
+    part = submission.hosted(seen.job.status)
+    return (
+        f"; but {_SERVICE_KNOWS_NOT} {part.job_id}: it was deleted there, or {part.endpoint} is not"
+        " the account that trains it, where it may go on"
+    )
 
 
 def _still_open(settled: Outcome) -> bool:
@@ -214,11 +260,12 @@ def delete(seen: Observed, policy: Policy) -> Outcome:
     detached = meta.annotations.get(DETACH_ANNOTATION) == "true"
     if keep or detached or conditions.is_finished(status):
         return Outcome(action=DropFinalizer())
-    running = _remote_stop(seen, policy)
-    if running is None:
-        return Outcome(action=DropFinalizer())
-    if seconds_to_letting_go(seen, policy) > 0:
+    insists = seconds_to_letting_go(seen, policy) > 0
+    if insists and (running := _remote_stop(seen, policy)) is not None:
         return running
+    over = insists or _own_stop(seen, policy) is None
+    if over and not _is_unknown(seen):
+        return Outcome(action=DropFinalizer())
     part = submission.hosted(status)
     marker = part.submission.marker if part.submission else None
     return Outcome(action=DropFinalizer(orphaned=part.job_id or marker))

@@ -3,6 +3,7 @@
     OperatorError
     ├── Terminal      the user must act; trying again changes nothing
     ├── Transient     trying again later may help (the user may have to act first)
+    │   └── Declined  a hosted job goes on as it was
     └── Ambiguous     it may have happened: observe before doing it again
 
 Knows reasons and sentences only: no HTTP status, no client library.
@@ -42,6 +43,10 @@ class Transient(OperatorError):
         super().__init__(reason, message)
         self.retry_after = retry_after
         self.waits_for_user = waits_for_user
+
+
+class Declined(Transient):
+    """The service will not do this to a hosted job, which goes on as it was."""
 
 
 class Ambiguous(OperatorError):

@@ -33,6 +33,20 @@ _TABLE: dict[int, Verdict] = {
 }  # fmt: skip
 
 
+NO_RESULT = Verdict(
+    reason=Reason.TRAINING_FAILED,
+    message="The pod ended with exit code 0 but left no report of a result:"
+    " check spec.kubernetes.image",
+    retry=False,
+)
+UNHEARD = Verdict(
+    reason=Reason.TRAINING_FAILED,
+    message="The pod was gone before its report of the result was read",
+    retry=True,
+)
+"""Another attempt costs little: a trainer that finds its finished result reports that."""
+
+
 def known_reason(text: str | None, otherwise: Reason) -> Reason:
     """The reason that a pod's last words name, or another if they name none of ours."""
     return Reason(text) if text in set(Reason) else otherwise
@@ -51,8 +65,13 @@ def read_report(pod: ChildPod | None) -> TrainerReport | None:
 def judge(job: ChildJob, pod: ChildPod | None) -> Verdict:
     """The verdict on a failed child Job, from its last pod."""
     report = read_report(pod)
-    if pod is None or pod.exit_code is None:
-        said = job.message or "its pod is gone"
+    if pod is None:
+        said = f" ({job.message})" if job.message else ""
+        return Verdict(
+            reason=Reason.TRAINING_FAILED, message=f"The training pod was deleted{said}", retry=True
+        )
+    if pod.exit_code is None:
+        said = job.message or "its pod told nothing of its end"
         return Verdict(
             reason=Reason.TRAINING_FAILED, message=f"The training Job failed: {said}", retry=True
         )

@@ -4,11 +4,20 @@ Pure. A pod lost to a disruption is replaced within its child Job and costs no r
 failure ends that Job, and another attempt is decided here.
 """
 
+from dataclasses import replace
+from datetime import datetime
+
 from finetune_api.constants import COMPONENT_TRAINER
-from finetune_api.reasons import ConditionType, Phase, Reason
-from finetune_api.spec import RetryPolicy
-from finetune_api.status import FineTuneJobStatus, KubernetesStatus, Result
-from finetune_operator.core import attempts, conditions, failure, names, progress
+from finetune_api.reasons import ConditionType, ExitCode, Phase, Reason
+from finetune_api.status import FineTuneJobStatus, KubernetesStatus
+from finetune_operator.core import (
+    attempts,
+    conditions,
+    failure,
+    kubernetes_end,
+    names,
+    progress,
+)
 from finetune_operator.core.conditions import TRUE, Fact
 from finetune_operator.core.observed import ChildJob, ChildPod, ChildState, Observed
 from finetune_operator.core.outcome import Outcome
@@ -16,13 +25,15 @@ from finetune_operator.core.plan import (
     ConfirmAbsent,
     CreateTraining,
     DeleteChild,
-    ExportResult,
     Policy,
     ReadPods,
     WriteStatus,
 )
-from finetune_operator.core.pod_story import follow, result_uri, with_report
-from finetune_operator.core.waits import current_pod, waiting
+from finetune_operator.core.pod_story import follow, told_by
+from finetune_operator.core.waits import current_pod, lacks_our_config, waiting
+
+_OVERDUE_SECONDS = 30.0
+"""After a pod's grace: a kubelet that is there has reported its end by then."""
 
 
 def training_child(seen: Observed) -> ChildJob | None:
@@ -85,7 +96,7 @@ def _next_attempt(seen: Observed, policy: Policy) -> Outcome:
         wait = attempts.seconds_to_retry(since, retries, policy.retry_delay, seen.now)
         if wait > 0:
             return Outcome(look_again_after=wait)
-    started = attempts.begin(seen.job, seen.now, kubernetes=_fresh(status))
+    started = attempts.begin(seen.job, seen.now, kubernetes=_fresh(status), result=None)
     return Outcome(action=WriteStatus(status=started))
 
 
@@ -115,7 +126,7 @@ def _lost(seen: Observed, child: ChildJob | None) -> Outcome:
     verdict = failure.Verdict(
         reason=Reason.TRAINING_FAILED, message="The attempt's Job was deleted", retry=True
     )
-    return _failed(seen, verdict, child, None)
+    return kubernetes_end.failed(seen, verdict, child, None)
 
 
 def ended(seen: Observed, policy: Policy) -> Outcome | None:
@@ -124,12 +135,19 @@ def ended(seen: Observed, policy: Policy) -> Outcome | None:
     over = attempts.is_over(seen.job.status) or child is None or child.deleting
     if over or child is None or child.state is ChildState.ACTIVE:
         return None
-    pod = current_pod(seen, child)
+    complete = child.state is ChildState.COMPLETE
+    pod = _successful_pod(seen, child) if complete else current_pod(seen, child)
     if (pod is None or pod.exit_code is None) and not seen.found.pods_confirmed:
         return Outcome(action=ReadPods())
-    if child.state is ChildState.COMPLETE:
-        return _complete(seen, child, pod)
-    return _failed(seen, failure.judge(child, pod), child, pod)
+    if complete:
+        return kubernetes_end.complete(seen, child, pod)
+    return kubernetes_end.failed(seen, failure.judge(child, pod), child, pod)
+
+
+def _successful_pod(seen: Observed, child: ChildJob) -> ChildPod | None:
+    """The pod that completed the Job; those lost before it may be there still."""
+    pods = (pod for pod in seen.pods if pod.job_uid == child.uid)
+    return next((pod for pod in pods if pod.exit_code == ExitCode.OK), None)
 
 
 def suspended(seen: Observed) -> FineTuneJobStatus:
@@ -179,7 +197,7 @@ def _active(seen: Observed, policy: Policy, child: ChildJob) -> Outcome:
             f"{lost} pods were lost without a step gained:"
             " look for what ends them, or save checkpoints more often"
         )
-        return _over(
+        return kubernetes_end.over(
             seen, status, failure.Verdict(reason=Reason.NO_PROGRESS, message=message, retry=False)
         )
     if pod is not None and pod.phase in ("Succeeded", "Failed"):
@@ -187,78 +205,53 @@ def _active(seen: Observed, policy: Policy, child: ChildJob) -> Outcome:
     running = pod is not None and pod.phase == "Running"
     if not running and child.spec_digest not in ("", names.pod_digest(seen.job)):
         return _edited(seen, status)
-    otherwise = conditions.working(
-        Phase.RUNNING if running else Phase.PENDING,
-        Reason.RUNNING if running else Reason.STARTING,
-        progress.sentence(status, "The training pod is running")
-        if running
-        else "Starting the training pod",
-        *_facts(child),
-    )
+    if pod is not None and pod.due is not None and running:
+        return _stopping(seen, status, pod, pod.due)
+    if pod is not None and running:
+        said = progress.sentence(
+            status, "The training pod is running", progress.scoring(told_by(seen, child))
+        )
+        left = progress.seconds_to_silence(status, pod.created, seen.now)
+        said += progress.SILENCE if left <= 0 else ""
+        summary = conditions.working(Phase.RUNNING, Reason.RUNNING, said, *_facts(child))
+        return Outcome(status=status, summary=summary, look_again_after=left if left > 0 else None)
+    starting = "Starting the training pod"
+    otherwise = conditions.working(Phase.PENDING, Reason.STARTING, starting, *_facts(child))
     outcome = waiting(seen, policy, child, otherwise)
     if outcome.action is not None:
         return outcome
+    if outcome.summary is not None and lacks_our_config(outcome.summary, child):
+        message = f"ConfigMap {child.name} was deleted: starting again with a new one"
+        return _afresh(seen, status, message)
     return Outcome(
         status=status, summary=outcome.summary, look_again_after=outcome.look_again_after
     )
 
 
+def _stopping(seen: Observed, status: FineTuneJobStatus, pod: ChildPod, due: datetime) -> Outcome:
+    """A pod on its way out, which nobody replaces before it is gone: a lost node keeps it."""
+    node = pod.node or "unknown"
+    message = "Waiting for the training pod to save a checkpoint and stop"
+    left = (due - seen.now).total_seconds() + _OVERDUE_SECONDS
+    if left <= 0:
+        message = (
+            f"Pod {pod.name} on node {node} should have stopped by {due:%H:%M:%S} UTC: if the node"
+            " is gone, delete the Node, or the pod with --force; another pod follows then"
+        )
+    summary = conditions.working(Phase.RUNNING, Reason.RUNNING, message)
+    stuck = replace(summary, reconciling=False, stalled=True) if left <= 0 else summary
+    return Outcome(status=status, summary=stuck, look_again_after=left if left > 0 else None)
+
+
 def _edited(seen: Observed, status: FineTuneJobStatus) -> Outcome:
-    """A pod that could not start, and settings that somebody has mended: no retry is used up."""
-    message = "Starting again with the edited settings"
+    """A pod that could not start, and settings that somebody has mended."""
+    return _afresh(seen, status, "Starting again with the edited settings")
+
+
+def _afresh(seen: Observed, status: FineTuneJobStatus, message: str) -> Outcome:
+    """Another attempt in place of one that cannot start: no retry is used up."""
     return Outcome(
         status=attempts.end(status, seen.now, Reason.RETRYING, message),
         summary=conditions.working(Phase.PENDING, Reason.STARTING, message),
         again=True,
-    )
-
-
-def _complete(seen: Observed, child: ChildJob, pod: ChildPod | None) -> Outcome:
-    uri = result_uri(seen.job)
-    if not seen.exported:
-        exported = {
-            "model": uri,
-            "jobName": child.name,
-            "baseModel": seen.job.spec.model.uri or "",
-        }
-        return Outcome(action=ExportResult(data=tuple(sorted(exported.items()))))
-    status = with_report(follow(seen, child, pod), failure.read_report(pod))
-    done = attempts.end(status, seen.now, Reason.SUCCEEDED, "")
-    return Outcome(
-        status=done.model_copy(
-            update={"result": Result(model=uri), "progress": progress.completed(done, seen.now)}
-        ),
-        summary=conditions.succeeded(f"The model is at {uri}"),
-        finished=True,
-    )
-
-
-def _failed(
-    seen: Observed, verdict: failure.Verdict, child: ChildJob | None, pod: ChildPod | None
-) -> Outcome:
-    report = failure.read_report(pod)
-    status = with_report(follow(seen, child, pod) if child else seen.job.status, report)
-    status = attempts.note(status, step=report.step if report else None, node=None)
-    allowed = (seen.job.spec.retry_policy or RetryPolicy()).max_retries
-    used = status.retries or 0
-    if not verdict.retry or used >= allowed:
-        tried = f"; all {allowed} retries are used" if verdict.retry and allowed else ""
-        return _over(seen, status, verdict, tried)
-    ended = attempts.end(status, seen.now, verdict.reason, verdict.message)
-    message = f"{verdict.message}; trying again ({used + 1} of {allowed})"
-    return Outcome(
-        status=ended.model_copy(update={"retries": used + 1}),
-        summary=conditions.working(Phase.PENDING, Reason.RETRYING, message),
-        again=True,
-    )
-
-
-def _over(
-    seen: Observed, status: FineTuneJobStatus, verdict: failure.Verdict, tried: str = ""
-) -> Outcome:
-    """The end of the attempt and of the job."""
-    return Outcome(
-        status=attempts.end(status, seen.now, verdict.reason, verdict.message),
-        summary=conditions.failed(verdict.reason, f"{verdict.message}{tried}"),
-        finished=True,
     )

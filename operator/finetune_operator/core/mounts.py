@@ -48,8 +48,8 @@ class Mounts:
 
 
 def variable(name: str, value: str) -> Manifest:
-    """A plain environment variable."""
-    return {"name": name, "value": value}
+    """A plain environment variable, as it stands: `$(NAME)` would be replaced otherwise."""
+    return {"name": name, "value": value.replace("$", "$$")}
 
 
 def _projected_token(audience: str, path: str) -> Manifest:

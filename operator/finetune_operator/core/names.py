@@ -5,12 +5,16 @@ Knows strings and the spec; two jobs of one name, deleted and re-created, share 
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable
 from typing import Any
 
 from finetune_api.job import FineTuneJob
 
+MARKER_LENGTH = 10
+"""Hex digits; the end of a hosted job's suffix."""
 _MAX_NAME = 63
+_PREPARE = re.compile(r"-p[0-9]+-([0-9]+)$")
 _TRAINING_FIELDS = ("model", "method", "hyperparameters", "seed")
 
 
@@ -29,11 +33,19 @@ def prepare_name(job: FineTuneJob, retry: int) -> str:
     return child_name(job, f"p{job.metadata.generation}-{retry}")
 
 
-def next_prepare(job: FineTuneJob, taken: Iterable[str]) -> int:
-    """The first `retry` after all those whose names are taken."""
-    stem = prepare_name(job, 0).removesuffix("0")
-    used = [name.removeprefix(stem) for name in taken if name.startswith(stem)]
-    return max((int(number) + 1 for number in used if number.isdecimal()), default=0)
+def prepare_number(name: str) -> int | None:
+    """The `retry` that the name of a prepare Job ends in; None for any other Job's name."""
+    found = _PREPARE.search(name)
+    return None if found is None else int(found[1])
+
+
+def next_prepare(taken: Iterable[str]) -> int:
+    """The first `retry` after those of all these Jobs of one job, whatever generation's they are.
+
+    Only the end of a name tells: of a long one, a longer number leaves less of the beginning.
+    """
+    used = [number for name in taken if (number := prepare_number(name)) is not None]
+    return max(used, default=-1) + 1
 
 
 def training_name(job: FineTuneJob, attempt: int) -> str:
@@ -91,7 +103,7 @@ def training_digest(job: FineTuneJob) -> str:
 
 def marker(job: FineTuneJob, attempt: int) -> str:
     """10 hex digits that find this submission again among the service's jobs."""
-    return _sha256(f"{job.metadata.uid}/{attempt}/{training_digest(job)}")[:10]
+    return _sha256(f"{job.metadata.uid}/{attempt}/{training_digest(job)}")[:MARKER_LENGTH]
 
 
 def remote_suffix(job: FineTuneJob, submission_marker: str) -> str:

@@ -10,6 +10,7 @@ from enum import StrEnum
 
 from finetune_api.job import FineTuneJob
 from finetune_api.pods import TrainerStatus
+from finetune_api.status import Resolved
 
 
 class ChildState(StrEnum):
@@ -32,9 +33,8 @@ class ChildJob:
     started: datetime | None = None
     """When it was last let go; later than `created` if a queue held it."""
     state: ChildState
-    reason: str = ""
-    """The reason of its Failed condition."""
     message: str = ""
+    """Of its Failed condition."""
     suspended: bool = False
     deleting: bool = False
     queue: str | None = None
@@ -54,6 +54,8 @@ class ChildPod:
     phase: str
     """Pending, Running, Succeeded, Failed, Unknown."""
     deleting: bool = False
+    due: datetime | None = None
+    """When it must be gone, if it is being deleted: its grace is over then."""
     node: str | None = None
     waiting_reason: str = ""
     """The container's waiting reason (ErrImagePull, CreateContainerConfigError …)."""
@@ -76,8 +78,11 @@ class ObjectEvent:
 
     reason: str
     message: str
-    about_pod: bool
     at: datetime
+
+
+TERMINAL = frozenset({"succeeded", "failed", "cancelled"})
+"""What the service calls a hosted job that changes no more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +96,6 @@ class RemoteJob:
     suffix: str | None = None
     training_file: str | None = None
     fine_tuned_model: str | None = None
-    finished_at: datetime | None = None
     estimated_finish: datetime | None = None
     trained_tokens: int | None = None
     result_files: tuple[str, ...] = ()
@@ -121,7 +125,6 @@ class RemoteDetails:
     train_loss: float | None = None
     validation_loss: float | None = None
     billed_tokens: int | None = None
-    last_message: str = ""
     checkpoints: tuple[RemoteCheckpoint, ...] = ()
 
 
@@ -133,6 +136,8 @@ class Remote:
     """None: the service does not know the id."""
     details: RemoteDetails
     seen_at: datetime
+    twins: tuple[RemoteJob, ...] = ()
+    """Other active jobs of the account with the same suffix."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,6 +152,12 @@ class SubmissionFacts:
     """When this leadership last posted it without getting an answer."""
     last_look_at: datetime | None = None
     """When the list of jobs was last searched for it, in vain."""
+    unanswered: int = 0
+    """How often in a row this leadership posted it without learning what became of it."""
+    unanswered_since: datetime | None = None
+    """When that happened first."""
+    told: str = ""
+    """What was said of it last, with the service's own words."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,6 +168,7 @@ class ReportedProgress:
     pod_name: str
     status: TrainerStatus
     received_at: datetime
+    resolved: Mapping[str, Resolved] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,11 +199,17 @@ class Observed:
     now: datetime
     jobs: tuple[ChildJob, ...] = ()
     pods: tuple[ChildPod, ...] = ()
+    departed: ChildPod | None = None
+    """The pod that went last, as it was at its very end, if status has not heard of it yet."""
     progress: ReportedProgress | None = None
     remote: Remote | None = None
     submission: SubmissionFacts | None = None
+    twins: tuple[RemoteJob, ...] = ()
+    """Those of `remote` that the service was not asked to cancel yet, or not lately."""
     cancel_sent: bool = False
     """The service has accepted the request to cancel, not long ago."""
+    pause_refused: str = ""
+    """What the service said, not long ago, when it would not pause the job."""
     exported: bool = False
     """The result's ConfigMap is written."""
     deleting_since: datetime | None = None

@@ -125,6 +125,13 @@ class CancelRemote:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CancelTwin:
+    """Cancel a hosted job that was created by the same submission as the one in status."""
+
+    job_id: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class PauseRemote:
     """Pause the hosted job."""
 
@@ -145,7 +152,7 @@ class Refresh:
     job_id: str
 
 
-RemoteAction = Submit | Look | CancelRemote | PauseRemote | ResumeRemote | Refresh
+RemoteAction = Submit | Look | CancelRemote | CancelTwin | PauseRemote | ResumeRemote | Refresh
 
 Action = (
     WriteStatus

@@ -5,11 +5,12 @@ Pure. Knows where a job writes, and counts the pods that were lost without a ste
 
 from finetune_api.job import FineTuneJob
 from finetune_api.pods import TrainerReport
-from finetune_api.status import CheckpointStatus, FineTuneJobStatus, KubernetesStatus
+from finetune_api.reasons import ExitCode
+from finetune_api.status import CheckpointStatus, FineTuneJobStatus, KubernetesStatus, Result
 from finetune_operator.core import attempts, failure, names, progress
-from finetune_operator.core.observed import ChildJob, ChildPod, Observed
+from finetune_operator.core.conditions import parse_time
+from finetune_operator.core.observed import ChildJob, ChildPod, Observed, ReportedProgress
 
-RESULT_FOLDER = "result"
 _MOST_SETTINGS = 32
 """As in the schema."""
 
@@ -27,16 +28,24 @@ def output_uri(job: FineTuneJob) -> str:
     return f"pvc://{claim}/{path}"
 
 
-def result_uri(job: FineTuneJob) -> str:
-    """The reference of the result: an adapter or a whole model, in the same place."""
-    return f"{output_uri(job)}/{RESULT_FOLDER}"
+def told_result(job: FineTuneJob, report: TrainerReport | None) -> Result | None:
+    """The result that a report tells of: an adapter or a whole model; None if of none."""
+    if report is None or report.code != ExitCode.OK or report.result_path is None:
+        return None
+    return Result(model=f"{output_uri(job)}/{report.result_path}")
+
+
+def told_by(seen: Observed, child: ChildJob) -> ReportedProgress | None:
+    """The newest progress, if a pod of this very Job reported it."""
+    told = seen.progress
+    return told if told is not None and told.job_uid == child.uid else None
 
 
 def follow(seen: Observed, child: ChildJob, pod: ChildPod | None) -> FineTuneJobStatus:
     """Status with the child's pod, its progress and its replacements."""
     status = seen.job.status
     before = status.kubernetes or KubernetesStatus()
-    told = seen.progress if seen.progress and seen.progress.job_uid == child.uid else None
+    told = told_by(seen, child)
     moved = progress.from_pod(told) if told else status.progress
     after = before.model_copy(
         update={
@@ -51,7 +60,9 @@ def follow(seen: Observed, child: ChildJob, pod: ChildPod | None) -> FineTuneJob
         )
     if pod is not None and pod.node:
         after = after.model_copy(update={"node_name": pod.node})
-    followed = status.model_copy(update={"kubernetes": after, "progress": moved})
+    settled = dict(told.resolved) if told and told.resolved else status.resolved
+    update = {"kubernetes": after, "progress": moved, "resolved": settled}
+    followed = status.model_copy(update=update)
     return attempts.note(
         followed, step=moved.step if moved else None, node=pod.node if pod else None
     )
@@ -61,10 +72,40 @@ def _newest_checkpoint(
     seen: Observed, child: ChildJob, known: CheckpointStatus | None
 ) -> CheckpointStatus | None:
     """The furthest checkpoint of which progress, last words or status tell, with its place."""
-    told = seen.progress if seen.progress and seen.progress.job_uid == child.uid else None
+    told = told_by(seen, child)
     reports = [failure.read_report(pod) for pod in seen.pods if pod.job_uid == child.uid]
     saved = [report.checkpoint for report in reports if report]
     saved.append(progress.reported_checkpoint(told) if told else None)
+    return _furthest(seen.job, known, saved)
+
+
+def with_last_words(seen: Observed) -> FineTuneJob:
+    """The job with what a pod of this attempt told when it went.
+
+    Such a pod saves at the very end, and is gone a moment later: its successor starts from there.
+    One that was done by then has told of its result and its losses nowhere else.
+    """
+    job, pod = seen.job, seen.departed
+    report, status = failure.read_report(pod), job.status
+    if pod is None or report is None:
+        return job
+    if not status.attempts or attempts.is_over(status):
+        return job
+    if pod.created < parse_time(status.attempts[-1].start_time):
+        return job
+    told = with_report(status, report)
+    known = told.kubernetes or KubernetesStatus()
+    furthest = _furthest(job, known.checkpoint, [report.checkpoint])
+    update = {
+        "kubernetes": known.model_copy(update={"checkpoint": furthest}),
+        "result": told_result(job, report) or status.result,
+    }
+    return job.model_copy(update={"status": told.model_copy(update=update)})
+
+
+def _furthest(
+    job: FineTuneJob, known: CheckpointStatus | None, saved: list[CheckpointStatus | None]
+) -> CheckpointStatus | None:
     newest = max(
         (checkpoint for checkpoint in saved if checkpoint),
         key=lambda checkpoint: (checkpoint.step, checkpoint.path is not None),
@@ -72,7 +113,7 @@ def _newest_checkpoint(
     )
     if newest is None or (known is not None and newest.step <= known.step):
         return known
-    place = f"{output_uri(seen.job)}/{newest.path or 'checkpoints'}"
+    place = f"{output_uri(job)}/{newest.path or 'checkpoints'}"
     return newest.model_copy(update={"path": place[:1024]})
 
 

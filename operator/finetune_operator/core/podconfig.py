@@ -128,7 +128,12 @@ def training_config(
         model=model_source(job),
         model_display=(spec.model.uri or "").removeprefix(_HF),
         peft=peft.type,
-        lora=LoraSettings(rank=peft.rank, alpha=peft.alpha, dropout=_number(peft.dropout)),
+        lora=LoraSettings(
+            rank=peft.rank,
+            alpha=peft.alpha,
+            dropout=_number(peft.dropout),
+            target_modules=peft.target_modules,
+        ),
         epochs=asked.epochs,
         max_steps=asked.max_steps,
         batch_size=asked.batch_size,

@@ -3,6 +3,8 @@
 Pure. Runs before anything that costs money, on both backends.
 """
 
+from datetime import timedelta
+
 from pydantic import ValidationError
 
 from finetune_api.constants import COMPONENT_PREPARE
@@ -55,7 +57,7 @@ def decide(seen: Observed, policy: Policy) -> Outcome:
         return _create(seen)
     newest = children[-1]
     if newest.state is ChildState.ACTIVE:
-        otherwise = _asked_of_user(seen, policy, children[:-1]) or _READING
+        otherwise = _blocked(seen, policy, children[:-1]) or _READING
         return waiting(seen, policy, newest, otherwise)
     return _finished(seen, policy, children)
 
@@ -78,7 +80,7 @@ def _outdated(seen: Observed) -> ChildJob | None:
 
 def _create(seen: Observed) -> Outcome:
     """A name that is free: one of the same generation may be there for another retry token."""
-    retry = names.next_prepare(seen.job, (child.name for child in seen.jobs))
+    retry = names.next_prepare(child.name for child in seen.jobs)
     return Outcome(action=CreatePrepare(retry=retry))
 
 
@@ -92,35 +94,45 @@ def read_report(pod: ChildPod | None) -> PrepareReport | None:
         return None
 
 
-def _asked_of_user(seen: Observed, policy: Policy, ended: list[ChildJob]) -> Summary | None:
-    """What the last of these Jobs found that somebody has to mend outside, if it did."""
+def _blocked(
+    seen: Observed, policy: Policy, ended: list[ChildJob], then: str = "trying again"
+) -> Summary | None:
+    """What keeps the data from being read, as the last of these Jobs found, if that may pass.
+
+    An outage ends by itself, a wrong key is mended outside: neither ends the job.
+    """
     report = read_report(current_pod(seen, ended[-1])) if ended else None
-    if report is None or not report.waits_for_user:
+    if report is None or not (report.waits_for_user or report.transient):
         return None
+    first, last = (names.prepare_number(child.name) or 0 for child in (ended[0], ended[-1]))
+    tries = last - first + 1
     lasts = (seen.now - ended[0].created).total_seconds()
+    said = (report.message or "The data cannot be read: see the prepare pod's log").rstrip(".")
     return Summary(
         phase=Phase.PREPARING,
         reason=known_reason(report.reason, Reason.PREPARE_FAILED),
-        message=report.message or "The service refuses: see the prepare pod's log",
+        message=f"{said} (tried {'once' if tries == 1 else f'{tries} times'}; {then})",
         reconciling=lasts < policy.stalled_after,
         stalled=lasts >= policy.stalled_after,
     )
 
 
-def _ask_again(seen: Observed, policy: Policy, children: list[ChildJob], told: Summary) -> Outcome:
-    """What was mended shows only by trying; the Jobs of earlier tries do not pile up."""
+def _ask_again(seen: Observed, policy: Policy, children: list[ChildJob]) -> Outcome:
+    """What has passed shows only by trying; the Jobs of earlier tries do not pile up."""
     pod = current_pod(seen, children[-1])
     kept = len(children)
     wait = attempts.seconds_to_retry(
         pod.finished if pod else None, kept, policy.retry_delay, seen.now
     )
     if wait > 0:
+        moment = (seen.now + timedelta(seconds=wait)).strftime("%H:%M:%S UTC")
+        told = _blocked(seen, policy, children, f"next try at {moment}")
         return Outcome(summary=told, look_again_after=wait)
     if kept >= policy.prepare_retries:
         oldest = children[1]  # the first says since when
         if not oldest.deleting:
             return Outcome(action=DeleteChild(name=oldest.name, uid=oldest.uid))
-        return Outcome(summary=told)
+        return Outcome(summary=_blocked(seen, policy, children))
     return _create(seen)
 
 
@@ -130,18 +142,17 @@ def _finished(seen: Observed, policy: Policy, children: list[ChildJob]) -> Outco
     pod = current_pod(seen, child)
     if (pod is None or pod.exit_code is None) and not seen.found.pods_confirmed:
         return Outcome(action=ReadPods())
-    if (told := _asked_of_user(seen, policy, children)) is not None:
-        return _ask_again(seen, policy, children, told)
+    if _blocked(seen, policy, children) is not None:
+        return _ask_again(seen, policy, children)
     report = read_report(pod)
-    transient = report.transient if report else not _killed(pod)
-    if not transient or retries > policy.prepare_retries:
+    lost = report is None and not _killed(pod)
+    if not lost or retries > policy.prepare_retries:
         return Outcome(summary=_refused(report, pod), finished=True)
     ended = pod.finished if pod else None
     wait = attempts.seconds_to_retry(ended, retries, policy.retry_delay, seen.now)
     if wait <= 0:
         return _create(seen)
-    said = report.message if report and report.message else "The prepare pod was lost"
-    message = f"{said}; trying again ({retries} of {policy.prepare_retries})"
+    message = f"The prepare pod was lost; trying again ({retries} of {policy.prepare_retries})"
     summary = conditions.working(Phase.PREPARING, Reason.RETRYING, message)
     return Outcome(summary=summary, look_again_after=wait)
 

@@ -15,7 +15,7 @@ from finetune_api.status import (
     KubernetesStatus,
     Progress,
 )
-from finetune_operator.core.conditions import timestamp
+from finetune_operator.core.conditions import parse_time, timestamp
 from finetune_operator.core.observed import Remote, ReportedProgress
 
 _LARGEST = 2**53 - 1
@@ -23,6 +23,13 @@ _LARGEST = 2**53 - 1
 _LONGEST_SECONDS = 365 * 86_400
 _PLAIN = 1e6
 """From here on a decimal is written with an exponent, so that it stays short."""
+
+
+_SILENT_AFTER = 300.0
+SILENCE = (
+    "; the pod has reported nothing for over 5 minutes: look for `progress-lost` in its log, and"
+    " check that it may reach the operator's progress Service (DNS, NetworkPolicy)"
+)
 
 
 def count(value: float | None) -> int | None:
@@ -143,11 +150,28 @@ def gained_step(kubernetes: KubernetesStatus, progress: Progress | None) -> int:
     return max(saved, (progress.step or 0) if progress else 0)
 
 
-def sentence(status: FineTuneJobStatus, otherwise: str) -> str:
-    """`Step 120 of 600, loss 0.83`, as far as it is known."""
+def scoring(report: ReportedProgress | None) -> str:
+    """How far a pod's validation is; empty while it does not validate."""
+    metrics = {metric.name: metric.value for metric in report.status.metrics} if report else {}
+    done, rows = _whole(metrics.get("rowsScored")), _whole(metrics.get("rowsToScore"))
+    return "" if done is None or rows is None else f", {done} of {rows} validation rows scored"
+
+
+def seconds_to_silence(status: FineTuneJobStatus, since: datetime, now: datetime) -> float:
+    """Seconds until a pod that is there `since` then has been silent for long; at most 0: it has.
+
+    Training goes on without reports: nothing is wrong but that nobody can see it.
+    """
+    told = status.progress.updated_at if status.progress else None
+    heard = max(since, parse_time(told)) if told else since
+    return _SILENT_AFTER - (now - heard).total_seconds()
+
+
+def sentence(status: FineTuneJobStatus, otherwise: str, scored: str = "") -> str:
+    """`Step 120 of 600, loss 0.83`, as far as it is known; `scored` is what `scoring` says."""
     told = status.progress
     if told is None or told.step is None:
-        return otherwise
+        return f"{otherwise}{scored}"
     total = f" of {told.total_steps}" if told.total_steps else ""
     loss = f", loss {told.loss}" if told.loss else ""
-    return f"Step {told.step}{total}{loss}"
+    return f"Step {told.step}{total}{loss}{scored}"

@@ -4,15 +4,14 @@ Pure. A merge patch sends null for what is gone and nothing for what is unchange
 """
 
 import re
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from finetune_api.job import FineTuneJob
-from finetune_api.reasons import ConditionType, Phase, Reason
+from finetune_api.reasons import ConditionType, Phase
 from finetune_api.status import FineTuneJobStatus
 from finetune_operator.core import attempts, conditions
-from finetune_operator.core.conditions import Summary, parse_time
+from finetune_operator.core.conditions import parse_time
 from finetune_operator.core.errors import OperatorError, Terminal, Transient
 
 Json = dict[str, Any]
@@ -82,7 +81,7 @@ def with_error(
         summary = conditions.working(phase, error.reason, message)
     told = conditions.summarise(
         job.status,
-        _keep_suspended(job.status, summary),
+        conditions.keep_suspended(job.status, summary),
         generation=job.metadata.generation,
         now=now,
     )
@@ -101,17 +100,3 @@ def _words(status: FineTuneJobStatus, error: OperatorError) -> str:
     if before is None or _FIGURES.sub("", before.message) != _FIGURES.sub("", error.message):
         return error.message
     return before.message
-
-
-def _keep_suspended(status: FineTuneJobStatus, summary: Summary) -> Summary:
-    """A pause of ours is remembered through errors: it is what allows a resume."""
-    found = conditions.get(status, ConditionType.SUSPENDED)
-    if found is None:
-        return summary
-    kept = conditions.Fact(
-        type=ConditionType.SUSPENDED,
-        status=found.status,
-        reason=Reason(found.reason),
-        message=found.message,
-    )
-    return replace(summary, extra=(*summary.extra, kept))

@@ -3,15 +3,24 @@
 Pure. Whoever finds a marker without an id looks for the job before anything is sent again.
 """
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from finetune_api.reasons import Phase, Reason
 from finetune_api.status import AzureOpenAIStatus, FineTuneJobStatus, Submission
 from finetune_operator.core import attempts, conditions, names
 from finetune_operator.core.conditions import timestamp
-from finetune_operator.core.observed import Observed, SubmissionFacts
+from finetune_operator.core.observed import Observed, RemoteJob, SubmissionFacts
 from finetune_operator.core.outcome import Outcome
-from finetune_operator.core.plan import Look, Policy, Submit
+from finetune_operator.core.plan import CancelTwin, Look, Policy, Submit
+
+CLOCK_SKEW = timedelta(hours=1)
+"""How far the service's clock may be from ours, where times of both are compared."""
+
+_DEAD = frozenset({"failed", "cancelled"})
+
+_LONGEST_PAUSE = 1800.0
+"""Seconds between two posts of a submission whose answers tell nothing."""
 
 
 def hosted(status: FineTuneJobStatus) -> AzureOpenAIStatus:
@@ -38,8 +47,11 @@ def begin(seen: Observed) -> FineTuneJobStatus:
 
 def submit(seen: Observed, policy: Policy) -> Outcome:
     """Send, or first make sure that nobody has sent it before."""
-    doubt = _doubt(seen, policy)
-    return Outcome(action=Submit(suffix=_suffix(seen))) if doubt is None else doubt
+    if (doubt := _doubt(seen, policy) or _pause(seen, policy)) is not None:
+        return doubt
+    suffix = _suffix(seen)
+    action = Look(suffix=suffix) if _is_stale(seen, policy) else Submit(suffix=suffix)
+    return Outcome(action=action)
 
 
 def settle(seen: Observed, policy: Policy) -> Outcome:
@@ -51,6 +63,49 @@ def settle(seen: Observed, policy: Policy) -> Outcome:
 def never_submitted() -> Outcome:
     """Nothing was created at the service, and nothing is while the job is suspended."""
     return Outcome(summary=conditions.suspended("Suspended before anything was submitted"))
+
+
+def then_duplicates(seen: Observed, outcome: Outcome) -> Outcome:
+    """What is to be done about the job itself, then about others of the same submission.
+
+    They come last and only once each while: nothing that fails with them holds up the job.
+    """
+    return outcome if outcome.action is not None else duplicate(seen) or outcome
+
+
+def duplicate(seen: Observed) -> Outcome | None:
+    """Cancels a job that the list shows only now, although its submission has another one."""
+    recorded, own = hosted(seen.job.status).submission, seen.remote.job if seen.remote else None
+    if recorded is None or own is None:
+        return None
+    twice = (twin for twin in seen.twins if is_duplicate(twin, own, recorded))
+    first = next(twice, None)
+    return None if first is None else Outcome(action=CancelTwin(job_id=first.id))
+
+
+def is_duplicate(other: RemoteJob, own: RemoteJob, recorded: Submission) -> bool:
+    """Whether another job comes from the same submission as our own one.
+
+    A marker can be copied by hand: only what trains the same model on the same file, created
+    between the marker and our own job as far as clocks can tell, is ours to cancel.
+    """
+    began = conditions.parse_time(recorded.started_at)
+    return (
+        other.id != own.id
+        and bears(other, recorded.marker)
+        and (other.model, other.training_file) == (own.model, own.training_file)
+        and began - CLOCK_SKEW <= other.created_at <= max(began, own.created_at) + CLOCK_SKEW
+    )
+
+
+def one_that_counts(found: Sequence[RemoteJob]) -> RemoteJob:
+    """Of the jobs of one submission the oldest, but none that is dead while another is not."""
+    return min(found, key=lambda job: (job.raw_status in _DEAD, job.created_at))
+
+
+def bears(remote: RemoteJob, marker: str) -> bool:
+    """Whether a job's suffix ends in this marker, in whatever case the service keeps it."""
+    return (remote.suffix or "").lower().endswith(marker.lower())
 
 
 def _suffix(seen: Observed) -> str:
@@ -76,7 +131,16 @@ def _doubt(seen: Observed, policy: Policy) -> Outcome | None:
         next_look = min(clear_at, last + timedelta(seconds=policy.look_interval))
     if next_look <= seen.now and not seen.found.looked:
         return Outcome(action=Look(suffix=suffix))
-    return _confirming(max(1.0, (next_look - seen.now).total_seconds()))
+    return _confirming(seen, policy, max(1.0, (next_look - seen.now).total_seconds()))
+
+
+def _is_stale(seen: Observed, policy: Policy) -> bool:
+    """Whether what is certain was found out long ago, as before a suspension of hours."""
+    facts = seen.submission
+    if facts is None or seen.found.looked:
+        return False
+    certain_since = max(facts.known_since, facts.last_look_at or facts.known_since)
+    return (seen.now - certain_since).total_seconds() > policy.list_lag
 
 
 def _sure_at(facts: SubmissionFacts, policy: Policy) -> datetime:
@@ -86,9 +150,27 @@ def _sure_at(facts: SubmissionFacts, policy: Policy) -> datetime:
     return facts.known_since + timedelta(seconds=policy.takeover_wait + policy.list_lag)
 
 
-def _confirming(seconds: float) -> Outcome:
-    message = "Making sure that the job was not created before, so that it is paid for once"
+def _pause(seen: Observed, policy: Policy) -> Outcome | None:
+    """A service that fails again and again is asked ever less often."""
+    facts = seen.submission
+    if facts is None or facts.posted_at is None or facts.unanswered < 2:
+        return None
+    pause = min(policy.list_lag * 2 ** min(facts.unanswered - 1, 10), _LONGEST_PAUSE)
+    left = pause - (seen.now - facts.posted_at).total_seconds()
+    return _confirming(seen, policy, left) if left > 0 else None
+
+
+def _confirming(seen: Observed, policy: Policy, seconds: float) -> Outcome:
+    """Tells of the doubt, in the service's words if it had any; Stalled once that has lasted."""
+    facts, lasts = seen.submission, 0.0
+    if facts is not None and facts.unanswered_since is not None:
+        lasts = (seen.now - facts.unanswered_since).total_seconds()
+    message = (facts and facts.told) or (
+        "Making sure that the job was not created before, so that it is paid for once"
+    )
+    left = policy.stalled_after - lasts
+    tell = conditions.working if left > 0 else conditions.waiting_for_user
     return Outcome(
-        summary=conditions.working(Phase.PENDING, Reason.CONFIRMING_SUBMISSION, message),
-        look_again_after=seconds + 0.1,
+        summary=tell(Phase.PENDING, Reason.CONFIRMING_SUBMISSION, message),
+        look_again_after=(min(seconds, left) if left > 0 else seconds) + 0.1,
     )

@@ -74,6 +74,12 @@ def _refused(message: str) -> Wait:
     if "exceeded quota" in message:
         advice = "The namespace's ResourceQuota is used up: free some, raise it, or lower resources"
         return _wait(Reason.QUOTA_EXCEEDED, advice, message)
+    if "failed quota" in message:
+        advice = (
+            "The namespace's ResourceQuota demands requests or limits that the pod lacks: set what"
+            " it names in spec.kubernetes.resources, or add a LimitRange"
+        )
+        return _wait(Reason.QUOTA_EXCEEDED, advice, message)
     if "violates PodSecurity" in message:
         advice = (
             "The namespace's Pod Security level refuses the pod: change podTemplate or the level"

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from finetune_api.reasons import ConditionType, Phase, Reason
 from finetune_operator.core import conditions
-from finetune_operator.core.conditions import FALSE, Fact, Summary
+from finetune_operator.core.conditions import FALSE, Fact, Summary, parse_time
 from finetune_operator.core.manifests import TRAINER_ACCOUNT
 from finetune_operator.core.observed import ChildJob, ChildPod, Observed
 from finetune_operator.core.outcome import Outcome
@@ -17,6 +17,8 @@ from finetune_operator.core.waiting import Wait, explain
 
 _SHORTEST_LOOK, _LONGEST_LOOK = 5.0, 60.0
 """Seconds between two looks at a child that does not start: the older the wait, the fewer."""
+_QUEUE_EXPLAINED_AFTER = 180.0
+"""Seconds; Kueue admits within seconds what has quota."""
 
 
 def current_pod(seen: Observed, child: ChildJob) -> ChildPod | None:
@@ -36,7 +38,7 @@ def waiting(seen: Observed, policy: Policy, child: ChildJob, otherwise: Summary)
     if pod is not None and pod.phase != "Pending":
         return Outcome(summary=otherwise)
     if child.suspended:
-        return Outcome(summary=_queued(child, otherwise))
+        return _queued(seen, child, otherwise)
     since = pod.created if pod else child.started or child.created
     age = (seen.now - since).total_seconds()
     if age < policy.explain_after:
@@ -60,20 +62,39 @@ def _lacks_our_account(wait: Wait) -> bool:
     return wait.reason is Reason.SERVICE_ACCOUNT_NOT_FOUND and ours
 
 
-def _queued(child: ChildJob, otherwise: Summary) -> Summary:
-    """Held back by a queue; nobody here has to act, and the queue's own change wakes us."""
+def lacks_our_config(summary: Summary, child: ChildJob) -> bool:
+    """Whether the attempt's own ConfigMap, which has its Job's name, is what the pod lacks."""
+    missing = summary.reason is Reason.CONFIG_MAP_NOT_FOUND
+    return missing and summary.message.startswith(f"ConfigMap {child.name} is missing")
+
+
+def _queued(seen: Observed, child: ChildJob, otherwise: Summary) -> Outcome:
+    """Held back by a queue: its own change wakes us, but where there is no queue nothing does.
+
+    A wait for quota may last for days and is nobody's fault: it is explained, never Stalled.
+    """
     queue = f"queue {child.queue}" if child.queue else "its queue"
     message = f"Waiting in {queue} for quota"
+    told = conditions.get(seen.job.status, ConditionType.QUOTA_RESERVED)
+    waits = told is not None and told.status is FALSE
+    since = parse_time(told.last_transition_time) if told and waits else seen.now
+    left = _QUEUE_EXPLAINED_AFTER - (seen.now - since).total_seconds()
+    if left <= 0:
+        message += (
+            f"; nothing has admitted Job {child.name} yet: check that Kueue runs, that namespace"
+            f" {seen.job.metadata.namespace} has this LocalQueue, and its ClusterQueue quota left"
+        )
     fact = Fact(
         type=ConditionType.QUOTA_RESERVED, status=FALSE, reason=Reason.QUEUED, message=message
     )
-    return replace(
+    summary = replace(
         otherwise,
         phase=Phase.QUEUED,
         reason=Reason.QUEUED,
         message=message,
         extra=(*otherwise.extra, fact),
     )
+    return Outcome(summary=summary, look_again_after=left if left > 0 else None)
 
 
 def _summary(seen: Observed, wait: Wait, otherwise: Summary, *, stalled: bool) -> Summary:

@@ -15,6 +15,7 @@ from types import FrameType
 from finetune_api.constants import CONFIG_FILE
 from finetune_api.pods import PrepareConfig, PrepareReport
 from finetune_api.reasons import ExitCode
+from finetune_data import trust
 from finetune_operator.adapters import logs
 from finetune_operator.core.errors import OperatorError
 from finetune_operator.prepare import failure, last_words
@@ -31,6 +32,7 @@ def main() -> int:
     _stop_on_sigterm(places)
     logs.set_up("INFO")
     try:
+        trust.add(places.fetch_ca)
         config = PrepareConfig.model_validate_json(
             Path(sys.argv[1] if len(sys.argv) > 1 else CONFIG_FILE).read_bytes()
         )

@@ -19,6 +19,8 @@ class Places:
     azure_token: Path
     azure_ca: Path
     """Mounted only if the chart has a CA for the service."""
+    fetch_ca: Path
+    """Mounted only if the chart has a CA for https:// and hf://."""
     termination_log: Path
 
     @classmethod
@@ -28,5 +30,6 @@ class Places:
             api_key=Path(environment.get("API_KEY_FILE", constants.API_KEY_FILE)),
             azure_token=Path(environment.get("AZURE_TOKEN_FILE", constants.AZURE_TOKEN_FILE)),
             azure_ca=Path(environment.get("AZURE_CA_FILE", constants.AZURE_CA_FILE)),
+            fetch_ca=Path(environment.get("FETCH_CA_FILE", constants.FETCH_CA_FILE)),
             termination_log=Path(environment.get("TERMINATION_LOG", constants.TERMINATION_LOG)),
         )

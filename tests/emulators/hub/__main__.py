@@ -4,8 +4,7 @@ Prints one line when it listens: `listening on http://HOST:PORT`. Must not know 
 """
 
 import argparse
-import asyncio
-import signal
+import socket
 import ssl
 import sys
 from pathlib import Path
@@ -18,7 +17,7 @@ from hub.repository import Shelf
 
 def main() -> None:
     """Serve with the options of the command line."""
-    asyncio.run(_serve(_parse()))
+    _serve(_parse())
 
 
 def _parse() -> argparse.Namespace:
@@ -34,31 +33,23 @@ def _parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-async def _serve(options: argparse.Namespace) -> None:
+def _serve(options: argparse.Namespace) -> None:
     access = Access(
         gated=frozenset(options.gated),
         tokens=frozenset(options.token),
         visitor_tokens=frozenset(options.visitor_token),
     )
-    runner = web.AppRunner(build_app(Shelf(options.root), access), shutdown_timeout=1)
-    await runner.setup()
     tls = None
     if options.tls_cert is not None:
         tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         tls.load_cert_chain(options.tls_cert, options.tls_key)
-    await web.TCPSite(runner, options.host, options.port, ssl_context=tls).start()
+    # It listens from here on: who reads the line below may connect at once.
+    listening = socket.create_server((options.host, options.port))
     scheme = "http" if tls is None else "https"
-    sys.stdout.write(f"listening on {scheme}://{options.host}:{runner.addresses[0][1]}\n")
+    sys.stdout.write(f"listening on {scheme}://{options.host}:{listening.getsockname()[1]}\n")
     sys.stdout.flush()
-    await _told_to_stop()
-    await runner.cleanup()
-
-
-async def _told_to_stop() -> None:
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    await stop.wait()
+    app = build_app(Shelf(options.root), access)
+    web.run_app(app, sock=listening, ssl_context=tls, shutdown_timeout=1, print=None)
 
 
 if __name__ == "__main__":

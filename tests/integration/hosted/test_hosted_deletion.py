@@ -10,7 +10,9 @@ from support.api_gate import ApiGate
 from support.emulator import API_KEY
 from support.emulator_control import JOBS_PATH
 from support.hosted_site import LONG, SLOW, TRAINING_S, Outcomes, Scenario, Site
-from support.kube import NAMESPACES, SECRETS, Json, wait_for
+from support.kube import NAMESPACES, SECRETS, Json
+from support.operator_process import OperatorProcess
+from support.waiting import wait_for
 
 pytestmark = pytest.mark.integration
 
@@ -52,6 +54,8 @@ def _left_running(site: Site, *, metadata: Json, spec: Json) -> None:
         site.wait_until_gone("orca")
         assert [job["status"] for job in site.remote("orca")] == ["pending"]
         assert operator.metric(_ORPHANS) == 0
+        detached = DETACH_ANNOTATION in metadata.get("annotations", {})
+        assert _is_named_in_the_last_words(site, operator) is detached
 
 
 def detached(site: Site) -> None:
@@ -62,17 +66,28 @@ def deleted_with_the_policy_keep(site: Site) -> None:
     _left_running(site, metadata={}, spec={"deletionPolicy": {"job": "Keep"}})
 
 
-def deleted_with_a_key_that_is_refused(site: Site) -> None:
+def deleted_and_the_cancel_is_answered(status: int) -> Scenario:
     """It insists for the time of grace, then says what it leaves behind."""
-    site.emulator.run_at(SLOW)
-    with site.lone_operator().wait_until_leading() as operator:
-        site.submit("orca")
-        site.wait_for_phase("orca", "Queued")
-        site.emulator.reply(401, "POST", "/cancel$", times=None, headers={"retry-after": "1"})
-        site.delete("orca")
-        site.wait_until_gone("orca")
-        assert operator.metric(_ORPHANS) == 1
-        assert site.remote("orca")[0]["id"] in operator.log.read_text()
+
+    def scenario(site: Site) -> None:
+        site.emulator.run_at(SLOW)
+        with site.lone_operator().wait_until_leading() as operator:
+            site.submit("orca")
+            site.wait_for_phase("orca", "Queued")
+            headers = {"retry-after": "1"}
+            site.emulator.reply(status, "POST", "/cancel$", times=None, headers=headers)
+            site.delete("orca")
+            site.wait_until_gone("orca")
+            assert operator.metric(_ORPHANS) == 1
+            assert _is_named_in_the_last_words(site, operator)
+
+    return scenario
+
+
+def _is_named_in_the_last_words(site: Site, operator: OperatorProcess) -> bool:
+    remote = f"remote={site.remote('orca')[0]['id']}"
+    lines = operator.log.read_text().splitlines()
+    return any("et go of" in line and remote in line for line in lines)
 
 
 def deleted_and_the_key_is_mended_in_time(site: Site) -> None:
@@ -169,7 +184,9 @@ def row(scenario: Scenario, narrative: str) -> object:
         row(deleted_while_its_creation_is_in_doubt, "while its creation is in doubt"),
         row(detached, "detached, left running"),
         row(deleted_with_the_policy_keep, "policy Keep, left running"),
-        row(deleted_with_a_key_that_is_refused, "refused key, let go after the grace"),
+        row(deleted_and_the_cancel_is_answered(401), "refused key, let go after the grace"),
+        row(deleted_and_the_cancel_is_answered(404), "unknown there, let go after the grace"),
+        row(deleted_and_the_cancel_is_answered(409), "cancel refused, let go after the grace"),
         row(deleted_and_the_key_is_mended_in_time, "key mended in time, cancelled"),
         row(killed_at_the_cancel, "killed at the cancel"),
         row(deleted_with_its_last_request_held, "killed before the finalizer goes"),

@@ -7,7 +7,8 @@ import pytest
 
 from support.api_gate import ApiGate, Barrier
 from support.hosted_site import SLOW, Outcomes, Scenario, Site, condition, rows
-from support.kube import CONFIG_MAPS, Answered, Json, wait_for
+from support.kube import CONFIG_MAPS, Answered, Json
+from support.waiting import wait_for
 
 pytestmark = pytest.mark.integration
 

@@ -19,7 +19,8 @@ from support.hosted_site import (
     Site,
     condition,
 )
-from support.kube import CONFIG_MAPS, Json, wait_for
+from support.kube import CONFIG_MAPS, Json
+from support.waiting import wait_for
 
 pytestmark = pytest.mark.integration
 
@@ -52,6 +53,24 @@ def paused_after_the_first_step_and_resumed(site: Site) -> None:
         status = site.wait_for_phase("orca", "Succeeded")
         assert condition(status, "Suspended")["status"] is None
     assert len(site.remote("orca")) == 1
+
+
+def a_pause_that_is_refused(site: Site) -> None:
+    """It is said and not asked for at every look; the job trains to its end when it may."""
+    site.emulator.run_at(SLOW)
+    with site.lone_operator().wait_until_leading():
+        site.submit("orca", **LONG)
+        site.wait_for_phase("orca", "Queued")
+        site.emulator.reply(400, "POST", "/pause$", times=None)
+        site.edit("orca", {"spec": {"suspend": True}})
+        site.emulator.advance(TRAINING_S)
+        status = site.wait_for_reason("orca", "RequestRefused")
+        assert "does not pause" in status["message"]
+        assert condition(status, "Stalled")["status"] == "True"
+        site.edit("orca", {"spec": {"suspend": False}})
+        site.emulator.run_at(SPEED)
+        site.wait_for_phase("orca", "Succeeded")
+    assert len([path for path in _paths(site) if path.endswith("/pause")]) == 1
 
 
 def created_suspended(site: Site) -> None:
@@ -158,6 +177,30 @@ cancelled_while_it_is_paused = _cancelled_when(
 )
 
 
+def cancelled_beside_a_duplicate_that_goes_on(site: Site) -> None:
+    """What cannot be cancelled does not hold up what can."""
+    site.emulator.run_at(SLOW)
+    with site.lone_operator().wait_until_leading():
+        site.submit("orca")
+        site.wait_for_phase("orca", "Queued")
+        [ours] = site.remote("orca")
+        site.emulator.reply(503, "POST", "/cancel$", times=None, name="any")
+        site.create_again(ours)
+        wait_for(lambda: _met(site, "any"), "the other is to be cancelled", within=30)
+        [other] = [job for job in site.remote("orca") if job["id"] != ours["id"]]
+        site.emulator.reply(503, "POST", f"/{other['id']}/cancel$", times=None, name="other")
+        site.emulator.clear_fault("any")
+        site.edit("orca", {"spec": {"cancel": True}})
+        site.wait_for_phase("orca", "Cancelled")
+        site.wait_until_let_go("orca")
+    told = {job["id"]: job["status"] for job in site.remote("orca")}
+    assert told == {ours["id"]: "cancelled", other["id"]: "pending"}
+
+
+def _met(site: Site, name: str) -> bool:
+    return any(fault["met"] for fault in site.emulator.faults() if fault["name"] == name)
+
+
 def cancelled_at_the_service(site: Site) -> None:
     """Somebody cancelled it there: that is a failure here, and nothing is submitted again."""
     site.emulator.run_at(SLOW)
@@ -189,6 +232,7 @@ def row(scenario: Scenario, narrative: str) -> object:
     "scenario",
     [
         row(paused_after_the_first_step_and_resumed, "suspend: paused after step 1, then resumed"),
+        row(a_pause_that_is_refused, "suspend: the service refuses"),
         row(created_suspended, "suspend: created suspended, nothing is asked of the service"),
         row(suspended_while_its_creation_is_in_doubt, "suspend: while its creation is in doubt"),
         row(cancelled_while_the_data_are_read, "cancel: while the data are read"),
@@ -196,6 +240,7 @@ def row(scenario: Scenario, narrative: str) -> object:
         row(cancelled_in_the_queue, "cancel: in the service's queue"),
         row(cancelled_while_it_trains, "cancel: while it trains"),
         row(cancelled_while_it_is_paused, "cancel: while it is paused"),
+        row(cancelled_beside_a_duplicate_that_goes_on, "cancel: beside a duplicate that goes on"),
         row(cancelled_at_the_service, "cancelled at the service, not by us"),
         row(past_its_deadline, "deadline: cancelled at the service"),
     ],

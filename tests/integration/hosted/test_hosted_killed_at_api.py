@@ -13,7 +13,8 @@ import pytest
 
 from support.api_gate import ApiGate, Barrier, Moment
 from support.hosted_site import Sites, condition
-from support.kube import Json, wait_for
+from support.kube import Json
+from support.waiting import wait_for
 
 pytestmark = pytest.mark.integration
 

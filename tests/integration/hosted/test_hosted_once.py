@@ -8,8 +8,9 @@ import pytest
 from support.api_gate import ApiGate
 from support.emulator_control import JOBS_PATH, Moment
 from support.hosted_site import SLOW, SPEED, Outcomes, Scenario, Site
-from support.kube import EVENTS, wait_for
+from support.kube import EVENTS
 from support.operator_process import CREATE_TIMEOUT_S, LEASE_S, LIST_LAG_S
+from support.waiting import wait_for
 
 pytestmark = pytest.mark.integration
 
@@ -148,6 +149,27 @@ def created_twice_the_older_counts(site: Site) -> None:
     assert "DuplicateJobCancelled" in reasons
 
 
+def created_twice_and_seen_late(site: Site) -> None:
+    """The other one shows in the list only when the first is in status already."""
+    site.emulator.run_at(SLOW)
+    with site.lone_operator().wait_until_leading():
+        site.submit("orca")
+        site.wait_for_phase("orca", "Queued")
+        [ours] = site.remote("orca")
+        site.create_again(ours)
+        wait_for(lambda: _statuses(site)[0] == "cancelled", "the other is cancelled", within=30)
+        site.emulator.run_at(SPEED)
+        status = site.wait_for_phase("orca", "Succeeded")
+    assert status["azureOpenAI"]["jobID"] == ours["id"]
+    assert _statuses(site) == ["cancelled", "succeeded"]
+    reasons = {event["reason"] for event in site.kube.list(EVENTS, site.namespace)}
+    assert "DuplicateJobCancelled" in reasons
+
+
+def _statuses(site: Site) -> list[str]:
+    return sorted(job["status"] for job in site.remote("orca"))
+
+
 # Two replicas
 
 
@@ -262,6 +284,7 @@ def row(scenario: Scenario, narrative: str) -> object:
         row(cut_and_the_list_is_late, "cut after the creation, and the list is late"),
         row(cut_and_the_list_fails, "cut after the creation, and the list fails twice"),
         row(created_twice_the_older_counts, "created twice by others: the older counts"),
+        row(created_twice_and_seen_late, "created twice, which shows when one is in status"),
         row(the_standby_takes_over_from_a_killed_leader, "two replicas, the leader killed"),
         row(a_leader_told_to_stop_finishes_its_submission, "two replicas, the leader told to stop"),
         row(frozen_in_the_middle_of_its_create, "frozen in the middle of its create"),

@@ -7,7 +7,7 @@ import pytest
 
 from support.emulator_control import JOBS_PATH
 from support.hosted_site import SLOW, SPEED, Outcomes, Scenario, Site, condition
-from support.kube import wait_for
+from support.waiting import wait_for
 
 pytestmark = pytest.mark.integration
 

@@ -8,7 +8,8 @@ import yaml
 
 from support.emulator import RAI_AFTER_TRAINING, RAI_BEFORE_TRAINING
 from support.hosted_site import SLOW, SPEED, Outcomes, Scenario, Site, condition
-from support.kube import Json, wait_for
+from support.kube import Json
+from support.waiting import wait_for
 
 pytestmark = pytest.mark.integration
 

@@ -15,7 +15,8 @@ from support.hosted_site import (
     Sites,
     condition,
 )
-from support.kube import CONFIG_MAPS, SERVICE_ACCOUNTS, Json, wait_for
+from support.kube import CONFIG_MAPS, SERVICE_ACCOUNTS, Json
+from support.waiting import wait_for
 
 pytestmark = pytest.mark.integration
 

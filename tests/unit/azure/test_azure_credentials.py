@@ -11,18 +11,19 @@ from support.emulator import API_KEY
 from support.hosted import IDENTITY_AUTH, NAMESPACE, SECRET, SECRET_KEY, Namespace, a_hosted_job
 
 AUTHORITY = Authority(host="login.example", ca_file=None, timeout=5)
+OPERATOR = "ops:finetune-operator"
 SCOPE = "https://cognitiveservices.azure.com/.default"
 
 
 def credential(namespace: Namespace, auth: object = None) -> Credential:
     changes = {} if auth is None else {"spec.azureOpenAI.auth": auth}
-    return credential_of(a_hosted_job(changes), namespace, AUTHORITY)
+    return credential_of(a_hosted_job(changes), namespace, AUTHORITY, OPERATOR)
 
 
 async def test_the_key_is_read_once_a_minute() -> None:
     namespace, now = Namespace(), [0.0]
     ref = a_hosted_job().spec.azure_open_ai.auth.api_key_secret_ref
-    key = SecretKey(NAMESPACE, ref, namespace, clock=lambda: now[0])
+    key = SecretKey(NAMESPACE, ref, namespace, OPERATOR, clock=lambda: now[0])
     assert await key.bearer(SCOPE) == API_KEY
     namespace.secrets[SECRET][SECRET_KEY] = "rotated\n"
     now[0] = 59
@@ -72,8 +73,14 @@ async def test_a_secret_out_of_reach_names_the_role_to_apply() -> None:
         await credential(namespace).bearer(SCOPE)
     assert caught.value.reason is Reason.SECRET_ACCESS_DENIED
     assert caught.value.waits_for_user
-    assert "resourceNames: [azure], verbs: [get]" in caught.value.message
-    assert "RoleBinding" in caught.value.message
+    assert caught.value.message == (
+        "The operator may not read Secret `azure` in namespace team-a: add {namespace: team-a,"
+        " secretNames: [azure]} to the chart's `tenants`, or allow it to the operator's"
+        " ServiceAccount: kubectl -n team-a create role finetune-secrets-azure --verb=get"
+        " --resource=secrets --resource-name=azure && kubectl -n team-a create rolebinding"
+        " finetune-secrets-azure --role=finetune-secrets-azure"
+        " --serviceaccount=ops:finetune-operator"
+    )
 
 
 async def test_a_missing_service_account() -> None:
@@ -91,7 +98,14 @@ async def test_tokens_of_a_service_account_out_of_reach() -> None:
     with pytest.raises(Transient) as caught:
         await credential(namespace, IDENTITY_AUTH).bearer(SCOPE)
     assert caught.value.reason is Reason.PERMISSION_DENIED
-    assert "serviceaccounts/token" in caught.value.message
+    for want in (
+        "tokens of ServiceAccount `trainer` in namespace team-a: add {namespace: team-a,"
+        " serviceAccountNames: [trainer]}",
+        "kubectl -n team-a create role finetune-token-trainer --verb=create"
+        " --resource=serviceaccounts/token --resource-name=trainer",
+        "--role=finetune-token-trainer --serviceaccount=ops:finetune-operator",
+    ):
+        assert want in caught.value.message
 
 
 @pytest.mark.parametrize(
@@ -105,9 +119,9 @@ async def test_tokens_of_a_service_account_out_of_reach() -> None:
 )
 def test_only_equal_references_are_one_credential(changes: dict[str, object]) -> None:
     namespace = Namespace()
-    ours = credential_of(a_hosted_job(name="a"), namespace, AUTHORITY)
-    same = credential_of(a_hosted_job(name="b"), namespace, AUTHORITY)
-    other = credential_of(a_hosted_job(changes), namespace, AUTHORITY)
+    ours = credential_of(a_hosted_job(name="a"), namespace, AUTHORITY, OPERATOR)
+    same = credential_of(a_hosted_job(name="b"), namespace, AUTHORITY, OPERATOR)
+    other = credential_of(a_hosted_job(changes), namespace, AUTHORITY, OPERATOR)
     assert ours.identity == same.identity
     assert ours.identity != other.identity
 

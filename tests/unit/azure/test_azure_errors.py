@@ -59,6 +59,10 @@ def answer(status: int, message: str = "", code: str = "") -> Answer:
             Terminal, Reason.REQUEST_REFUSED, "n_epochs", id="a value out of range",
         ),
         pytest.param(
+            answer(400, "The specified base model does not support fine-tuning.", "invalidPayload"),
+            Terminal, Reason.MODEL_UNAVAILABLE, "create a new FineTuneJob", id="frozen by then",
+        ),
+        pytest.param(
             answer(400, "api-version not allowed"),
             Terminal, Reason.REQUEST_REFUSED, "api-version", id="another surface",
         ),
@@ -113,6 +117,25 @@ def test_a_refused_create(
     assert type(error) is want_kind
     assert error.reason is want_reason
     assert want_words in error.message
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        pytest.param("", id="no words"),
+        pytest.param("Request time limit exceeded", id="as if of a quota"),
+        pytest.param("The limit of 3 jobs was reached", id="as if of a limit"),
+        pytest.param("The principal lacks the permission", id="as if of a role"),
+        pytest.param("The file is being processed", id="as if of a file"),
+        pytest.param("The model was not found", id="as if of a model"),
+    ],
+)
+@pytest.mark.parametrize("status", [201, 402, 408, 409, 410, 412, 424, 425, 499, 500, 503, 504])
+def test_what_may_have_been_created_is_looked_for(status: int, words: str) -> None:
+    error = refusal(answer(status, words), CREATE)
+    assert type(error) is Ambiguous
+    assert error.reason is Reason.CONFIRMING_SUBMISSION
+    assert words in error.message
 
 
 @pytest.mark.parametrize("status", [302, 400, 401, 403, 404, 408, 409, 413, 422, 429, 431, 500])

@@ -33,7 +33,6 @@ def test_a_succeeded_job() -> None:
     job = wire.job(body, seen_at=NOW)
     assert job.result_files == tuple(body["result_files"])
     assert job.trained_tokens == body["trained_tokens"]
-    assert job.finished_at == datetime.fromtimestamp(body["finished_at"], UTC)
     assert (job.error_code, job.error_message) == (None, None)
 
 
@@ -48,13 +47,19 @@ def test_a_succeeded_job() -> None:
         pytest.param({"error": "boom"}, "error_code", None, id="error of another kind"),
         pytest.param({"error": {"code": "x"}}, "error_code", "x", id="an error without message"),
         pytest.param(
-            {"finished_at": "2026-11-22T12:00:00Z"}, "finished_at", NOW, id="time as in the schema"
+            {"estimated_finish": "2026-11-22T12:00:00Z"},
+            "estimated_finish",
+            NOW,
+            id="time as in the schema",
         ),
         pytest.param(
-            {"finished_at": "2026-11-22T12:00:00"}, "finished_at", NOW, id="time without a zone"
+            {"estimated_finish": "2026-11-22T12:00:00"},
+            "estimated_finish",
+            NOW,
+            id="time without a zone",
         ),
-        pytest.param({"finished_at": 0}, "finished_at", None, id="time 0 is none"),
-        pytest.param({"finished_at": "soon"}, "finished_at", None, id="no time at all"),
+        pytest.param({"estimated_finish": 0}, "estimated_finish", None, id="time 0 is none"),
+        pytest.param({"estimated_finish": "soon"}, "estimated_finish", None, id="no time at all"),
         pytest.param({"estimated_finish": 1e30}, "estimated_finish", None, id="beyond all years"),
         pytest.param({"trained_tokens": -1}, "trained_tokens", None, id="-1 tokens"),
         pytest.param({"trained_tokens": True}, "trained_tokens", None, id="a boolean is no count"),
@@ -118,7 +123,6 @@ def test_details_of_a_run_that_ended_well() -> None:
     assert details.train_loss == newest["train_loss"]
     assert details.validation_loss == newest["full_valid_loss"]
     assert details.billed_tokens == 8000
-    assert details.last_message == "Training tokens billed: 8000"
     assert [c.name for c in details.checkpoints] == [
         c["fine_tuned_model_checkpoint"] for c in checkpoints
     ]
@@ -154,7 +158,7 @@ def test_details_of_a_run_that_ended_well() -> None:
         ),
         pytest.param(
             [{"type": "telemetry", "message": "Weather is fine", "data": [1, 2]}],
-            RemoteDetails(last_message="Weather is fine"),
+            RemoteDetails(),
             id="unknown type",
         ),
         pytest.param([{}, {"message": None}], RemoteDetails(), id="empty events"),
@@ -166,8 +170,8 @@ def test_odd_events(events: list[dict[str, Any]], want: RemoteDetails) -> None:
 
 def test_what_an_older_page_said_is_kept() -> None:
     checkpoint = RemoteCheckpoint(name="m", step=5)
-    old = RemoteDetails(step=5, validation_loss=1.5, checkpoints=(checkpoint,), last_message="a")
-    new = RemoteDetails(step=15, train_loss=0.0, last_message="")
+    old = RemoteDetails(step=5, validation_loss=1.5, checkpoints=(checkpoint,))
+    new = RemoteDetails(step=15, train_loss=0.0)
     assert wire.updated(old, new) == RemoteDetails(
-        step=15, train_loss=0.0, validation_loss=1.5, checkpoints=(checkpoint,), last_message="a"
+        step=15, train_loss=0.0, validation_loss=1.5, checkpoints=(checkpoint,)
     )

@@ -1,16 +1,17 @@
 """Training in the cluster: attempts, replacements, retries, the result."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from finetune_api.job import FineTuneJob
-from finetune_api.pods import ProgressMetric, TrainerReport, TrainerStatus
+from finetune_api.pods import PrepareReport, TrainerReport
 from finetune_api.reasons import ConditionType, Phase, Reason
-from finetune_api.status import CheckpointStatus, KubernetesStatus, Resolved
+from finetune_api.status import CheckpointStatus, KubernetesStatus, Metrics, Resolved
 from finetune_operator.core import conditions, names
 from finetune_operator.core.decide import decide
-from finetune_operator.core.observed import ChildState, ReportedProgress
+from finetune_operator.core.observed import ChildState, Found
 from finetune_operator.core.plan import (
     ConfirmAbsent,
     CreateTraining,
@@ -21,14 +22,18 @@ from finetune_operator.core.plan import (
     WriteStatus,
 )
 from support.builders import (
-    NOW,
     POLICY,
     a_child,
+    a_data_report,
     a_job,
     a_pod,
+    a_success,
+    an_event,
     at,
     condition,
     prepared,
+    progress_of,
+    reason_of,
     seen,
     stamp,
     started,
@@ -37,24 +42,6 @@ from support.builders import (
 )
 
 DONE, GONE_WRONG = ChildState.COMPLETE, ChildState.FAILED
-
-
-def progress_of(child_uid: str, pod_name: str, **metrics: str) -> ReportedProgress:
-    return ReportedProgress(
-        job_uid=child_uid,
-        pod_name=pod_name,
-        status=TrainerStatus(
-            progress_percentage=20,
-            metrics=[ProgressMetric(name=name, value=value) for name, value in metrics.items()],
-        ),
-        received_at=NOW,
-    )
-
-
-def reason_of(plan: Plan) -> str:
-    ready = condition(plan.status, ConditionType.READY)
-    assert ready is not None
-    return ready.reason
 
 
 def test_the_attempt_is_written_down_before_its_job_is_created() -> None:
@@ -69,99 +56,6 @@ def test_then_it_is_created() -> None:
     assert decide(seen(started(a_job())), POLICY).action == CreateTraining(attempt=1)
 
 
-@pytest.mark.parametrize(
-    ("phase", "want_phase", "want_reason", "want_message"),
-    [
-        pytest.param(
-            None, Phase.PENDING, Reason.STARTING, "Starting the training pod", id="no pod yet"
-        ),
-        pytest.param(
-            "Pending",
-            Phase.PENDING,
-            Reason.STARTING,
-            "Starting the training pod",
-            id="a pod that starts",
-        ),
-        pytest.param(
-            "Running",
-            Phase.RUNNING,
-            Reason.RUNNING,
-            "The training pod is running",
-            id="a pod that runs",
-        ),
-    ],
-)
-def test_a_child_is_followed(
-    phase: str | None, want_phase: Phase, want_reason: Reason, want_message: str
-) -> None:
-    job = started(a_job())
-    child = a_child(job, created=-1)
-    pods = () if phase is None else (a_pod(child, phase=phase, created=-1),)
-    plan = decide(seen(job, child, pods=pods), POLICY)
-    assert plan.action is None
-    assert (plan.status.phase, reason_of(plan)) == (want_phase, want_reason)
-    assert plan.status.message == want_message
-    created = condition(plan.status, ConditionType.SUBMITTED)
-    assert created is not None
-    assert (created.status, created.reason) == ("True", Reason.JOB_CREATED)
-
-
-def test_progress_becomes_the_message_and_the_attempts_step() -> None:
-    job = started(a_job())
-    child = a_child(job)
-    told_by_pod = progress_of(child.uid, "p", step="120", totalSteps="600", loss="0.83")
-    status = decide(seen(job, child, pods=(a_pod(child),), progress=told_by_pod), POLICY).status
-    assert status.message == "Step 120 of 600, loss 0.83"
-    assert status.progress is not None
-    assert (status.progress.text, status.progress.step) == ("20%", 120)
-    assert status.attempts is not None
-    assert (status.attempts[-1].step, status.attempts[-1].node) == (120, "node-1")
-    assert status.kubernetes is not None
-    assert status.kubernetes.pod_name == a_pod(child).name
-
-
-def test_the_report_of_an_earlier_attempts_pod_counts_for_nothing() -> None:
-    job = started(a_job(), attempt=2)
-    child = a_child(job, attempt=2)
-    late = progress_of("uid-of-attempt-1", "p", step="599")
-    assert (
-        decide(seen(job, child, pods=(a_pod(child),), progress=late), POLICY).status.progress
-        is None
-    )
-
-
-def test_between_the_end_of_a_pod_and_the_verdict_nothing_is_said() -> None:
-    job = told(started(a_job()), conditions.working(Phase.RUNNING, Reason.RUNNING, "Step 3"))
-    child = a_child(job)
-    plan = decide(seen(job, child, pods=(a_pod(child, phase="Succeeded"),)), POLICY)
-    assert (plan.action, plan.status.phase, plan.status.message) == (None, Phase.RUNNING, "Step 3")
-
-
-# Queues
-
-
-@pytest.mark.parametrize(
-    ("suspended", "want_phase", "want_quota"),
-    [
-        pytest.param(True, Phase.QUEUED, ("False", "Queued"), id="held back"),
-        pytest.param(False, Phase.PENDING, ("True", "Admitted"), id="admitted"),
-    ],
-)
-def test_a_queue_is_waited_for(
-    suspended: bool, want_phase: Phase, want_quota: tuple[str, str]
-) -> None:
-    job = started(a_job(spec={"kubernetes.queueName": "team-a"}))
-    child = a_child(job, created=-1, queue="team-a", suspended=suspended)
-    plan = decide(seen(job, child), POLICY)
-    quota = condition(plan.status, ConditionType.QUOTA_RESERVED)
-    assert plan.status.phase == want_phase
-    assert quota is not None
-    assert (quota.status, quota.reason) == want_quota
-    assert plan.status.kubernetes is not None
-    assert plan.status.kubernetes.queue_name == "team-a"
-    assert (plan.look_again_after is None) == suspended, "only the queue's own change wakes it"
-
-
 # Its end
 
 
@@ -172,14 +66,10 @@ def _end(job: FineTuneJob, report: TrainerReport | None, **pod: Any) -> Plan:
     return decide(seen(job, child, pods=(last,), exported=True), POLICY)
 
 
-RESULT = TrainerReport(
-    code=0,
-    reason="Succeeded",
-    message="Done",
+RESULT = a_success(
     step=8,
     resolved={"learningRate": Resolved(value="2e-4", reason="default for supervised LoRA")},
     checkpoint=CheckpointStatus(step=8, path="checkpoints/checkpoint-8", saved_at=stamp(-20)),
-    result_path="result",
 )
 
 
@@ -218,16 +108,80 @@ def test_the_result_is_exported_before_success_is_told() -> None:
     assert dict(plan.action.data)["jobName"] == child.name
 
 
+def test_the_place_of_the_result_is_where_the_trainer_says() -> None:
+    report = a_success(result_path="models/last")
+    status = _end(started(a_job()), report, exit_code=0).status
+    assert status.result is not None
+    assert status.result.model.endswith("/tune/models/last")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        pytest.param("", id="none, by another image"),
+        pytest.param("Hello from Docker!", id="words that are no report"),
+        pytest.param(a_success(result_path=None), id="a report of no result"),
+        pytest.param(a_success(code=70), id="a report of a failure"),
+    ],
+)
+def test_an_exit_code_of_zero_alone_is_no_success(words: TrainerReport | str) -> None:
+    job = started(a_job())
+    child = a_child(job, state=DONE)
+    pod = a_pod(child, phase="Succeeded", words=words)
+    plan = decide(seen(job, child, pods=(pod,)), POLICY)
+    assert plan.action is None, "nothing is exported"
+    assert (plan.status.phase, reason_of(plan)) == (Phase.FAILED, Reason.TRAINING_FAILED)
+    assert "left no report of a result: check spec.kubernetes.image" in (plan.status.message or "")
+    assert plan.status.result is None
+
+
 def test_a_finished_job_waits_for_the_words_of_its_pod() -> None:
     job = started(a_job())
     child = a_child(job, state=DONE)
     assert decide(seen(job, child, pods=(a_pod(child),)), POLICY).action == ReadPods()
-    # The API server says that there is none: it is a success all the same.
-    plan = decide(seen(job, child, pods_confirmed=True, exported=True), POLICY)
+    # The API server says that there is none: a trainer that finds its result will tell.
+    plan = decide(seen(job, child, pods_confirmed=True), POLICY)
+    assert (plan.action, reason_of(plan), plan.status.retries) == (None, Reason.RETRYING, 1)
+    assert "was gone before its report of the result was read" in (plan.status.message or "")
+
+
+def test_a_pod_that_was_lost_before_does_not_speak_for_a_finished_job() -> None:
+    job = started(a_job())
+    child = a_child(job, state=DONE)
+    lost = a_pod(child, name="lost", phase="Failed", exit_code=75)
+    plan = decide(seen(job, child, pods=(lost,), pods_confirmed=True), POLICY)
+    assert reason_of(plan) == Reason.RETRYING
+    done = a_pod(child, name="done", phase="Succeeded", words=a_success(), deleting=True)
+    plan = decide(seen(job, child, pods=(lost, done), exported=True), POLICY)
     assert plan.status.phase == Phase.SUCCEEDED
 
 
-CRASHED = TrainerReport(code=70, reason="TrainingFailed", message="A bug", step=3)
+def test_a_pod_that_went_right_after_its_success_has_told_its_figures() -> None:
+    job = started(a_job())
+    child = a_child(job, state=DONE)
+    losses = Metrics(train_loss="0.5", validation_loss="0.75")
+    gone = a_pod(child, phase="Succeeded", words=RESULT.model_copy(update={"metrics": losses}))
+    around = seen(job, child, departed=gone, pods_confirmed=True, exported=True)
+    status = decide(around, POLICY).status
+    assert status.phase == Phase.SUCCEEDED
+    assert (status.resolved, status.metrics) == (RESULT.resolved, losses)
+
+
+def test_a_success_that_was_heard_in_an_earlier_round_is_remembered() -> None:
+    job = started(a_job())
+    gone = a_pod(a_child(job), phase="Succeeded", words=RESULT)
+    running = decide(seen(job, a_child(job), departed=gone), POLICY).status
+    assert running.result is not None
+    later = seen(with_status(job, result=running.result), a_child(job, state=DONE))
+    plan = decide(replace(later, exported=True, found=Found(pods_confirmed=True)), POLICY)
+    assert plan.status.phase == Phase.SUCCEEDED
+    # The next attempt must tell of its own.
+    lost = decide(seen(with_status(job, result=running.result, attempts=[])), POLICY)
+    assert isinstance(lost.action, WriteStatus)
+    assert lost.action.status.result is None
+
+
+CRASHED = TrainerReport(code=70, reason="TrainingFailed", message="A bug.", step=3)
 
 
 @pytest.mark.parametrize(
@@ -308,7 +262,58 @@ def test_a_retry_is_delayed(ended: float, want_action: bool, want_look: float | 
         assert (plan.look_again_after, plan.status.phase) == (want_look, Phase.PENDING)
 
 
+def test_data_that_the_trainer_refuses_is_not_called_in_order() -> None:
+    report = TrainerReport(code=65, reason="DataInvalid", message="No row has an answer.")
+    status = _end(started(a_job()), report, exit_code=65).status
+    valid = condition(status, ConditionType.DATA_VALID)
+    assert valid is not None
+    assert (valid.status, valid.reason) == ("False", "DataInvalid")
+    assert valid.message == "No row has an answer"
+
+
 # Lost pods and lost children
+
+
+@pytest.mark.parametrize(
+    ("due", "want_in_message", "want_stalled", "want_look"),
+    [
+        pytest.param(100, "to save a checkpoint and stop", False, 130, id="within its grace"),
+        pytest.param(-29, "to save a checkpoint and stop", False, 1, id="its end is not told yet"),
+        pytest.param(
+            -31,
+            "on node node-1 should have stopped by 11:59:29 UTC: if the node is gone, delete",
+            True,
+            None,
+            id="with a lost node: for ever",
+        ),
+    ],
+)
+def test_a_pod_that_does_not_stop(
+    due: float, want_in_message: str, want_stalled: bool, want_look: float | None
+) -> None:
+    job = started(a_job())
+    child = a_child(job)
+    pod = a_pod(child, deleting=True, due=at(due), disrupted=True)
+    plan = decide(seen(job, child, pods=(pod,)), POLICY)
+    assert want_in_message in (plan.status.message or "")
+    assert conditions.is_true(plan.status, ConditionType.STALLED) == want_stalled
+    assert (plan.status.phase, plan.look_again_after) == (Phase.RUNNING, want_look)
+
+
+@pytest.mark.parametrize("whose", ["its own", "the user's"])
+def test_the_attempts_own_config_is_not_the_users_to_mend(whose: str) -> None:
+    job = started(a_job())
+    child = a_child(job)
+    pod = a_pod(child, phase="Pending")
+    name = child.name if whose == "its own" else "gsm8k"
+    said = f'MountVolume.SetUp failed for volume "config" : configmap "{name}" not found'
+    plan = decide(seen(job, child, pods=(pod,), events=(an_event("FailedMount", said),)), POLICY)
+    assert plan.status.attempts is not None
+    again = plan.status.attempts[-1].end_time is not None
+    assert again == (whose == "its own"), "its Job is stopped, another attempt has one of its own"
+    assert plan.status.retries is None
+    if again:
+        assert plan.status.message == f"ConfigMap {name} was deleted: starting again with a new one"
 
 
 def _replaced(replacements: int | None, reached: int, saved: int, steps: str | None) -> Plan:
@@ -432,3 +437,47 @@ def test_settings_that_were_mended_replace_a_pod_that_cannot_start(
         assert plan.look_again_after == 0
         assert isinstance(decide(seen(ended, child), POLICY).action, DeleteChild)
         assert isinstance(decide(seen(ended), POLICY).action, WriteStatus)
+
+
+LAST = TrainerReport(
+    code=75, reason="Preempted", message="Stopped", step=9,
+    checkpoint=CheckpointStatus(step=9, path="checkpoints/checkpoint-9"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("words", "created", "known", "want"),
+    [
+        pytest.param(LAST, -50, 6, 9, id="it saved once more: status follows"),
+        pytest.param(LAST, -50, 12, 12, id="another pod is further by now"),
+        pytest.param(LAST, -500, 6, 6, id="a pod of an earlier attempt"),
+        pytest.param("", -50, 6, 6, id="it left no words"),
+        pytest.param(a_data_report(), -50, None, None, id="a prepare pod"),
+    ],
+)
+def test_the_last_words_of_a_pod_that_is_gone_already(
+    words: TrainerReport | PrepareReport | str, created: float, known: int | None, want: int | None
+) -> None:
+    saved = KubernetesStatus(checkpoint=CheckpointStatus(step=known) if known else None)
+    job = started(a_job(), kubernetes=saved)
+    child = a_child(job)
+    gone = a_pod(child, phase="Failed", words=words, created=created, name="gone", deleting=True)
+    successor = a_pod(child, phase="Pending", created=-1)
+
+    status = decide(seen(job, child, pods=(successor,), departed=gone), POLICY).status
+
+    assert status.kubernetes is not None
+    checkpoint = status.kubernetes.checkpoint
+    assert (checkpoint.step if checkpoint else None) == want
+    assert status.kubernetes.pod_name == successor.name, "it counts as gone"
+
+
+def test_last_words_are_heard_although_the_job_went_with_its_pod() -> None:
+    job = started(a_job(spec={"suspend": True}))
+    gone = a_pod(a_child(job), phase="Failed", words=LAST, deleting=True)
+
+    status = decide(seen(job, departed=gone), POLICY).status
+
+    assert status.kubernetes is not None
+    assert status.kubernetes.checkpoint is not None
+    assert status.kubernetes.checkpoint.step == 9

@@ -27,23 +27,18 @@ from support.builders import (
     a_job,
     a_remote,
     at,
-    condition,
     facts,
     prepared,
+    reason_of,
     seen,
     stamp,
     submitted,
     told,
 )
 
+HOUR = 3600.0
 LAG = POLICY.list_lag
 TAKEOVER = POLICY.takeover_wait + LAG
-
-
-def reason_of(plan: Plan) -> str:
-    ready = condition(plan.status, ConditionType.READY)
-    assert ready is not None
-    return ready.reason
 
 
 # The submission
@@ -84,7 +79,18 @@ def test_a_new_attempt_forgets_the_old_job_but_not_the_files() -> None:
 @pytest.mark.parametrize(
     ("known", "want", "want_look"),
     [
-        pytest.param(facts(here=True), Submit, None, id="the marker was written just now: send"),
+        pytest.param(
+            facts(here=True, since=-1), Submit, None, id="the marker was written just now: send"
+        ),
+        pytest.param(
+            facts(here=True, since=-3 * HOUR), Look, None, id="suspended for hours before it"
+        ),
+        pytest.param(
+            facts(here=True, since=-3 * HOUR, looked=-1), Submit, None, id="looked since: send"
+        ),
+        pytest.param(
+            facts(since=-3 * HOUR, looked=-2 * HOUR), Look, None, id="looked before a suspension"
+        ),
         pytest.param(facts(here=True, posted=-1), Look, None, id="sent, the answer was lost: look"),
         pytest.param(
             facts(here=True, posted=-5, looked=-4),
@@ -151,7 +157,7 @@ def test_the_marker_ends_the_users_suffix() -> None:
     job = submitted(
         a_job(hosted=True, held=True, spec={"azureOpenAI.suffix": "g" * 18}), job_id=None
     )
-    action = decide(seen(job, submission=facts(here=True)), POLICY).action
+    action = decide(seen(job, submission=facts(here=True, since=0)), POLICY).action
     assert isinstance(action, Submit)
     assert action.suffix == "g" * 18 + "-" + names.marker(job, 1)
     assert len(action.suffix) <= 40
@@ -267,7 +273,10 @@ def test_a_job_that_the_service_does_not_know(since: float, want_stalled: bool) 
 
 
 def test_success_names_the_model() -> None:
-    points = (RemoteCheckpoint(name="ckpt-1", step=50, train_loss=0.5, validation_loss=None),)
+    points = tuple(
+        RemoteCheckpoint(name=f"ckpt-{step}", step=step, train_loss=0.5, validation_loss=None)
+        for step in (100, 50)
+    )
     status = _plan(
         "succeeded",
         fine_tuned_model="gpt-4.1-mini.ft-1",
@@ -279,7 +288,7 @@ def test_success_names_the_model() -> None:
     assert status.result is not None
     assert status.result.model == "gpt-4.1-mini.ft-1"
     assert status.result.checkpoints is not None
-    assert [point.name for point in status.result.checkpoints] == ["ckpt-1"]
+    assert [point.name for point in status.result.checkpoints] == ["ckpt-50", "ckpt-100"]
     part = status.azure_open_ai
     assert part is not None
     assert (part.trained_tokens, part.billed_tokens) == (12345, 12000)

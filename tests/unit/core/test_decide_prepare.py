@@ -7,7 +7,7 @@ from finetune_api.job import FineTuneJob
 from finetune_api.pods import BadRow, PrepareReport
 from finetune_api.reasons import ConditionType, Phase, Reason
 from finetune_api.status import ConditionStatus, FineTuneJobStatus
-from finetune_operator.core import names
+from finetune_operator.core import conditions, names
 from finetune_operator.core.decide import decide
 from finetune_operator.core.observed import ChildState
 from finetune_operator.core.plan import (
@@ -29,6 +29,7 @@ from support.builders import (
     condition,
     prepared,
     seen,
+    told,
 )
 
 DONE, GONE_WRONG = ChildState.COMPLETE, ChildState.FAILED
@@ -132,26 +133,15 @@ def test_data_that_cannot_be_used_ends_the_job_before_anything_starts(
         pytest.param(4, 161, CreatePrepare(retry=5), None, id="the fifth and last"),
     ],
 )
-@pytest.mark.parametrize(
-    "words",
-    [
-        pytest.param(UNREACHABLE, id="the source was unreachable"),
-        pytest.param("", id="the pod left no words"),
-    ],
-)
-def test_what_may_pass_is_tried_again(
-    words: PrepareReport | str,
-    retries: int,
-    since_end: float,
-    want: Action | None,
-    want_look: float | None,
+def test_a_pod_that_left_no_words_is_tried_again(
+    retries: int, since_end: float, want: Action | None, want_look: float | None
 ) -> None:
     job = a_job()
     children = [
         a_child(job, prepare=number, state=GONE_WRONG, created=-600 + number)
         for number in range(retries + 1)
     ]
-    pod = a_pod(children[-1], phase="Failed", words=words, finished=at(-since_end))
+    pod = a_pod(children[-1], phase="Failed", finished=at(-since_end))
     plan = decide(seen(job, *children, pods=(pod,)), POLICY)
     assert plan.action == want
     if want is None:
@@ -164,45 +154,105 @@ ASKS = PrepareReport(
 )
 
 
-def _asking(tries: int, since_end: float, *, spared: int = 0) -> Plan:
-    """So many pods have met a wrong key, the first half an hour ago; `spared` were removed."""
+PASSING = [
+    pytest.param(ASKS, id="a wrong key"),
+    pytest.param(UNREACHABLE, id="a source that is away"),
+]
+
+
+def _asking(
+    words: PrepareReport, tries: int, since_end: float, *, spared: int = 0, first: float = -1800
+) -> Plan:
+    """So many pods have met it, the first half an hour ago; `spared` of them were removed."""
     job = a_job(hosted=True)
     numbers = [0, *range(1 + spared, tries + spared)]
-    children = [a_child(job, prepare=n, state=GONE_WRONG, created=-1800 + n) for n in numbers]
-    pod = a_pod(children[-1], phase="Failed", words=ASKS, finished=at(-since_end))
+    children = [a_child(job, prepare=n, state=GONE_WRONG, created=first + n) for n in numbers]
+    pod = a_pod(children[-1], phase="Failed", words=words, finished=at(-since_end))
     return decide(seen(job, *children, pods=(pod,)), POLICY)
 
 
 @pytest.mark.parametrize(
-    ("tries", "since_end", "spared", "want", "want_look"),
+    ("tries", "since_end", "spared", "want", "want_look", "want_said"),
     [
-        pytest.param(1, 3, 0, None, 7, id="not at once"),
-        pytest.param(1, 11, 0, CreatePrepare, None, id="then by another pod"),
-        pytest.param(4, 70, 0, None, 10, id="less and less often"),
-        pytest.param(5, 161, 0, DeleteChild, None, id="old tries do not pile up"),
-        pytest.param(5, 161, 40, DeleteChild, None, id="however long it lasts"),
+        pytest.param(1, 3, 0, None, 7, "once; next try at 12:00:07 UTC", id="not at once"),
+        pytest.param(1, 11, 0, CreatePrepare, None, "", id="then by another pod"),
+        pytest.param(
+            4, 70, 0, None, 10, "4 times; next try at 12:00:10 UTC", id="less and less often"
+        ),
+        pytest.param(
+            4, 70, 36, None, 10, "40 times; next try at 12:00:10 UTC", id="removed ones count"
+        ),
+        pytest.param(5, 161, 0, DeleteChild, None, "", id="old tries do not pile up"),
+        pytest.param(5, 161, 40, DeleteChild, None, "", id="however long it lasts"),
     ],
 )
-def test_what_somebody_has_to_mend_is_tried_for_ever(
-    tries: int, since_end: float, spared: int, want: type[Action] | None, want_look: float | None
+@pytest.mark.parametrize("words", PASSING)
+def test_what_may_pass_is_tried_for_ever(
+    words: PrepareReport,
+    tries: int,
+    since_end: float,
+    spared: int,
+    want: type[Action] | None,
+    want_look: float | None,
+    want_said: str,
 ) -> None:
-    plan = _asking(tries, since_end, spared=spared)
+    plan = _asking(words, tries, since_end, spared=spared)
     assert plan.action is None if want is None else isinstance(plan.action, want)
     if want is None:
-        assert (plan.status.message, plan.look_again_after) == ("Put in a valid key", want_look)
-        assert condition(plan.status, ConditionType.STALLED) is not None
-        assert plan.status.phase == Phase.PREPARING
+        assert plan.status.message == f"{words.message} (tried {want_said})"
+        assert plan.look_again_after == want_look
+        ready = condition(plan.status, ConditionType.READY)
+        assert ready is not None
+        assert (ready.reason, plan.status.phase) == (words.reason, Phase.PREPARING)
 
 
-def test_tries_have_an_end() -> None:
+@pytest.mark.parametrize("words", PASSING)
+@pytest.mark.parametrize(
+    ("first", "want"),
+    [
+        pytest.param(-299, ConditionType.RECONCILING, id="short: it is being worked on"),
+        pytest.param(-301, ConditionType.STALLED, id="long: somebody should look"),
+    ],
+)
+def test_a_long_wait_is_stalled(words: PrepareReport, first: float, want: ConditionType) -> None:
+    assert condition(_asking(words, 3, 5, first=first).status, want) is not None
+
+
+@pytest.mark.parametrize("words", PASSING)
+def test_a_wait_stays_what_it_is_while_the_next_pod_tries(words: PrepareReport) -> None:
+    job = a_job(hosted=True)
+    before = a_child(job, prepare=0, state=GONE_WRONG, created=-400)
+    now = a_child(job, prepare=1, created=-1)
+    pods = (a_pod(before, phase="Failed", words=words), a_pod(now, created=-1))
+    plan = decide(seen(job, before, now, pods=pods), POLICY)
+    assert plan.status.message == f"{words.message} (tried once; trying again)"
+    assert condition(plan.status, ConditionType.STALLED) is not None
+
+
+def test_an_outage_clears_by_itself() -> None:
+    job = told(
+        a_job(), conditions.waiting_for_user(Phase.PREPARING, Reason.DATA_UNAVAILABLE, "Away")
+    )
+    before = a_child(job, prepare=0, state=GONE_WRONG, created=-400)
+    now = a_child(job, prepare=1, state=DONE, created=-9)
+    pods = (
+        a_pod(before, phase="Failed", words=UNREACHABLE),
+        a_pod(now, phase="Succeeded", words=a_data_report()),
+    )
+    action = decide(seen(job, before, now, pods=pods), POLICY).action
+    assert isinstance(action, WriteStatus)
+    assert condition(action.status, ConditionType.STALLED) is None
+
+
+def test_tries_without_a_word_have_an_end() -> None:
     job = a_job()
     children = [
         a_child(job, prepare=number, state=GONE_WRONG, created=-600 + number) for number in range(6)
     ]
-    pod = a_pod(children[-1], phase="Failed", words=UNREACHABLE)
+    pod = a_pod(children[-1], phase="Failed")
     plan = decide(seen(job, *children, pods=(pod,)), POLICY)
     assert plan.status.phase == Phase.FAILED
-    assert plan.status.message == "example.com did not answer"
+    assert "ended without a report" in (plan.status.message or "")
 
 
 def test_a_child_that_is_over_is_judged_by_a_pod_that_was_really_seen() -> None:
@@ -258,7 +308,7 @@ def test_a_report_counts_only_for_the_spec_it_was_made_for() -> None:
     child = a_child(job, prepare=0, state=DONE)
     pod = a_pod(child, phase="Succeeded", words=a_data_report())
     edited = a_job(generation=2, spec={"data.training.configMap.key": "other.jsonl"})
-    assert decide(seen(edited, child, pods=(pod,)), POLICY).action == CreatePrepare(retry=0)
+    assert decide(seen(edited, child, pods=(pod,)), POLICY).action == CreatePrepare(retry=1)
 
 
 def test_a_pod_that_reads_what_is_no_longer_wanted_is_stopped() -> None:

@@ -29,11 +29,11 @@ from finetune_operator.core.plan import (
 from support.builders import (
     NOW,
     POLICY,
-    UNKNOWN_REMOTE,
     a_child,
     a_job,
     a_pod,
     a_remote,
+    a_success,
     at,
     condition,
     facts,
@@ -136,7 +136,8 @@ def test_with_the_child_the_attempt_is_over() -> None:
 def test_an_end_is_not_lost_by_a_pause(state: ChildState, code: int, want: Phase) -> None:
     job = started(a_job(spec={"suspend": True}))
     child = a_child(job, state=state)
-    pod = a_pod(child, phase="Failed" if code else "Succeeded", exit_code=code)
+    words = "" if code else a_success()
+    pod = a_pod(child, phase="Failed" if code else "Succeeded", exit_code=code, words=words)
     assert decide(seen(job, child, pods=(pod,), exported=True), POLICY).status.phase == want
 
 
@@ -265,7 +266,6 @@ def test_a_pause_of_the_service_is_not_taken_back() -> None:
             seen(a_hosted(cancel=True), remote=a_remote("cancelled")), id="cancelled at the service"
         ),
         pytest.param(seen(a_hosted(cancel=True), remote=a_remote("failed")), id="failed meanwhile"),
-        pytest.param(seen(a_hosted(cancel=True), remote=UNKNOWN_REMOTE), id="unknown there"),
     ],
 )
 def test_where_nothing_runs_a_job_is_cancelled_at_once(observed: Observed) -> None:
@@ -335,7 +335,7 @@ def test_a_model_that_is_there_already_is_not_thrown_away() -> None:
 
     in_cluster = told(started(a_job(spec={"cancel": True})), CANCELLING)
     done = a_child(in_cluster, state=ChildState.COMPLETE)
-    pod = a_pod(done, phase="Succeeded")
+    pod = a_pod(done, phase="Succeeded", words=a_success())
     assert isinstance(decide(seen(in_cluster, done, pods=(pod,)), POLICY).action, ExportResult)
 
 
@@ -355,6 +355,12 @@ def test_a_model_that_is_there_already_is_not_thrown_away() -> None:
 )
 def test_at_the_deadline_what_runs_is_stopped(observed: Observed, want: type) -> None:
     assert isinstance(decide(observed, POLICY).action, want)
+
+
+def test_past_the_deadline_the_service_is_not_looked_at_all_the_time() -> None:
+    job = a_hosted(activeDeadlineSeconds=50)
+    plan = decide(seen(job, remote=a_remote(), cancel_sent=True), POLICY)
+    assert (plan.action, plan.look_again_after) == (None, 15)
 
 
 def test_then_the_job_has_failed() -> None:
@@ -438,11 +444,6 @@ def going(job: FineTuneJob, **annotations: str) -> FineTuneJob:
         ),
         pytest.param(
             seen(going(a_hosted()), remote=a_remote("cancelled")), DropFinalizer(), id="until it is"
-        ),
-        pytest.param(
-            seen(going(a_hosted()), remote=UNKNOWN_REMOTE),
-            DropFinalizer(),
-            id="or is unknown there",
         ),
         pytest.param(
             seen(going(a_hosted())), Refresh(job_id="ftjob-1"), id="one not seen yet is asked for"

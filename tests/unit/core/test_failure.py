@@ -127,3 +127,4 @@ def test_what_else_is_known_counts(
 def test_no_pod_at_all() -> None:
     verdict = judge(CHILD, None)
     assert (verdict.reason, verdict.retry) == (Reason.TRAINING_FAILED, True)
+    assert verdict.message == "The training pod was deleted (Job has reached the limit)"

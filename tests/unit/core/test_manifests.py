@@ -1,12 +1,13 @@
 """Child objects: what the API server gets, and what the `restricted` Pod Security level asks."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from finetune_api import constants as c
 from finetune_api.job import FineTuneJob
-from finetune_operator.core import manifests, names, podconfig
+from finetune_operator.core import child_jobs, manifests, names, podconfig
 from finetune_operator.core.manifests import Manifest, Surroundings
 from support.builders import UID, a_job, prepared, started
 
@@ -17,6 +18,7 @@ AROUND = Surroundings(
     progress_url="https://finetune-operator.system.svc",
     progress_ca="PEM",
     azure_ca="AZURE PEM",
+    fetch_ca="FETCH PEM",
     hf_endpoint="https://hub.local",
 )
 IDENTITY = {
@@ -27,7 +29,7 @@ HUB_FILE = {"uri": "hf://datasets/org/name/train.jsonl", "secretRef": {"name": "
 
 def training(around: Surroundings = AROUND, **spec: Any) -> Manifest:
     job = started(a_job(spec=spec))
-    return manifests.training_job(job, names.training_name(job, 1), "models", around)
+    return child_jobs.training_job(job, names.training_name(job, 1), "models", around)
 
 
 def preparing(*, hosted: bool = False, **spec: Any) -> Manifest:
@@ -40,7 +42,7 @@ def preparing(*, hosted: bool = False, **spec: Any) -> Manifest:
     config = podconfig.prepare_config(
         job, upload=target, min_examples=10, allowed_ranges=[], denied_ranges=[]
     )
-    return manifests.prepare_job(job, names.prepare_name(job, 0), config, AROUND)
+    return child_jobs.prepare_job(job, names.prepare_name(job, 0), config, AROUND)
 
 
 ALL = [
@@ -181,7 +183,7 @@ def test_the_pod_template_is_a_closed_list() -> None:
 
 def test_a_child_says_which_settings_it_was_made_for() -> None:
     digests = {
-        job["metadata"]["annotations"][manifests.SPEC_DIGEST_ANNOTATION]
+        job["metadata"]["annotations"][child_jobs.SPEC_DIGEST_ANNOTATION]
         for job in (training(), training(**{"kubernetes.image": "mine:2"}), training(suspend=True))
     }
     assert len(digests) == 2
@@ -247,9 +249,43 @@ def test_prepare_config_travels_with_the_pod() -> None:
         "minExamples", "min_examples"
     )
     assert annotations["finetune.dev/azure-ca.crt"] == "AZURE PEM"
-    assert job["metadata"]["annotations"][manifests.SPEC_DIGEST_ANNOTATION] == names.spec_digest(
+    assert job["metadata"]["annotations"][child_jobs.SPEC_DIGEST_ANNOTATION] == names.spec_digest(
         a_job(hosted=True)
     )
+
+
+def test_a_prepare_pod_has_limits_as_a_quota_may_demand() -> None:
+    (container,) = pod_of(preparing())["containers"]
+    assert container["resources"]["limits"] == {"cpu": "1", "memory": "1Gi"}
+
+
+@pytest.mark.parametrize("hosted", [False, True])
+def test_a_prepare_pod_finds_the_authorities_for_its_data(hosted: bool) -> None:
+    job = preparing(hosted=hosted)
+    annotations = job["spec"]["template"]["metadata"]["annotations"]
+    assert annotations["finetune.dev/fetch-ca.crt"] == "FETCH PEM"
+    (config,) = [v for v in pod_of(job)["volumes"] if v["name"] == "config"]
+    assert "fetch-ca.crt" in [item["path"] for item in config["downwardAPI"]["items"]]
+    assert f"{c.CONFIG_DIR}/fetch-ca.crt" == c.FETCH_CA_FILE
+
+
+@pytest.mark.parametrize(
+    ("authorities", "want"),
+    [
+        pytest.param("FETCH PEM", {"fetch-ca.crt": "FETCH PEM"}, id="some"),
+        pytest.param("", {}, id="none"),
+    ],
+)
+def test_a_training_pod_finds_the_authorities_for_its_data(
+    authorities: str, want: dict[str, str]
+) -> None:
+    around = replace(AROUND, fetch_ca=authorities)
+    job = started(a_job())
+    config = podconfig.training_config(
+        job, attempt=1, output_path="x", allowed_ranges=[], denied_ranges=[]
+    )
+    data = manifests.config_map(job, "c", config, around)["data"]
+    assert {key: data[key] for key in data.keys() - {"config.json", "progress-ca.crt"}} == want
 
 
 def test_the_claim_is_created_without_an_owner() -> None:
@@ -265,7 +301,17 @@ def _job(**spec: Any) -> FineTuneJob:
 
 def test_the_trainer_is_told_what_the_data_must_be() -> None:
     config = podconfig.training_config(
-        _job(seed=7, **{"parameterEfficient": {"type": "LoRA", "rank": 8, "dropout": "0.1"}}),
+        _job(
+            seed=7,
+            **{
+                "parameterEfficient": {
+                    "type": "LoRA",
+                    "rank": 8,
+                    "dropout": "0.1",
+                    "targetModules": "AllLinear",
+                }
+            },
+        ),
         attempt=2,
         output_path="tune",
         allowed_ranges=["10.0.0.0/8"],
@@ -274,6 +320,7 @@ def test_the_trainer_is_told_what_the_data_must_be() -> None:
     assert config.training.sha256 == "ab" * 32
     assert (config.job_uid, config.attempt, config.seed) == (UID, 2, 7)
     assert (config.lora.rank, config.lora.dropout) == (8, 0.1)
+    assert config.lora.target_modules == "AllLinear"
     assert config.model_display == "HuggingFaceTB/SmolLM2-135M-Instruct"
     assert config.output_dir == "/mnt/output/tune"
 

@@ -46,11 +46,18 @@ def test_long_names_are_told_apart_by_what_follows() -> None:
         pytest.param((9, 10), 11, id="numbers, not letters"),
     ],
 )
-def test_the_next_prepare_job_takes_a_free_name(numbers: tuple[int, ...], want: int) -> None:
-    job, other = a_job(generation=2), a_job(generation=1)
+@pytest.mark.parametrize("name", ["tune", "a" * 63])
+def test_the_next_prepare_job_takes_a_free_name(
+    numbers: tuple[int, ...], want: int, name: str
+) -> None:
+    job = a_job(name=name)
     taken = [names.prepare_name(job, number) for number in numbers]
-    taken += [names.prepare_name(other, 77), names.training_name(job, 88)]
-    assert names.next_prepare(job, taken) == want
+    assert names.next_prepare([*taken, names.training_name(job, 88)]) == want
+
+
+def test_prepare_jobs_are_counted_through_all_generations() -> None:
+    first = names.prepare_name(a_job(generation=1), 7)
+    assert names.next_prepare([first, names.prepare_name(a_job(generation=2), 1)]) == 8
 
 
 @pytest.mark.parametrize(

@@ -170,6 +170,33 @@ def test_success_is_all_of_it() -> None:
     assert got == want
 
 
+@pytest.mark.parametrize(
+    ("told", "want"),
+    [
+        pytest.param(
+            report(percent=0, step="0", totalSteps="8", rowsScored="12", rowsToScore="50"),
+            "Step 0 of 8, 12 of 50 validation rows scored",
+            id="before the first step",
+        ),
+        pytest.param(
+            report(step="8", totalSteps="8", loss="0.5", rowsScored="48", rowsToScore="50"),
+            "Step 8 of 8, loss 0.5, 48 of 50 validation rows scored",
+            id="after the last step",
+        ),
+        pytest.param(
+            report(step="1", totalSteps="8", loss="0.5"), "Step 1 of 8, loss 0.5", id="training"
+        ),
+        pytest.param(
+            report(step="0", rowsScored="many", rowsToScore="50"), "Step 0", id="no figure"
+        ),
+        pytest.param(report(percent=0), "otherwise", id="while the model is loaded"),
+    ],
+)
+def test_what_a_running_pod_does(told: ReportedProgress, want: str) -> None:
+    status = FineTuneJobStatus(progress=progress.from_pod(told))
+    assert progress.sentence(status, "otherwise", progress.scoring(told)) == want
+
+
 def test_a_step_is_gained_where_it_is_saved_or_reached() -> None:
     assert progress.gained_step(KubernetesStatus(), None) == 0
     assert progress.gained_step(KubernetesStatus(), Progress(step=4)) == 4

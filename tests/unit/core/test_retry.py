@@ -90,6 +90,47 @@ def test_an_empty_token_is_none() -> None:
     assert decide(seen(job), POLICY).status.phase == Phase.FAILED
 
 
+@pytest.mark.parametrize(
+    ("summary", "spec", "generation", "want"),
+    [
+        pytest.param(FAILED, {}, 2, True, id="mended after it failed"),
+        pytest.param(conditions.cancelled("As asked"), {}, 2, True, id="no longer cancelled"),
+        pytest.param(FAILED, {}, 1, False, id="not touched"),
+        pytest.param(FAILED, {"cancel": True}, 2, False, id="to be cancelled: a retry is refused"),
+        pytest.param(conditions.succeeded("Done"), {}, 2, False, id="succeeded"),
+    ],
+)
+def test_an_edit_of_what_is_over_says_what_runs_it(
+    summary: conditions.Summary, spec: dict[str, Any], generation: int, want: bool
+) -> None:
+    ended = over(started(a_job()), summary)
+    edited = a_job(generation=generation, spec=spec, status=ended.status)
+    plan = decide(seen(edited), POLICY)
+    assert plan.action is None
+    assert (plan.status.phase, plan.status.observed_generation) == (summary.phase, generation)
+    command = (
+        "kubectl annotate ftj -n default tune --overwrite"
+        f' {RETRY_ANNOTATION}="$(date +%s)". It ended with: {summary.message}'
+    )
+    assert (command in (plan.status.message or "")) == want
+    again = decide(seen(edited.model_copy(update={"status": plan.status})), POLICY)
+    assert again.status == plan.status, "said once"
+
+
+def test_every_failure_says_how_it_runs_again_however_long_it_is() -> None:
+    status = over(started(a_job()), conditions.failed(Reason.DATA_INVALID, "x" * 5000)).status
+    stalled, ready = (
+        condition(status, ConditionType.STALLED),
+        condition(status, ConditionType.READY),
+    )
+    assert stalled is not None
+    assert ready is not None
+    command = f'kubectl annotate ftj NAME --overwrite {RETRY_ANNOTATION}="$(date +%s)"'
+    assert stalled.message.endswith(f"… (to run it again: {command})")
+    assert len(stalled.message) == 1024
+    assert "kubectl" not in ready.message, "columns and Events stay short"
+
+
 def test_what_succeeded_is_not_trained_again() -> None:
     plan = decide(seen(_over(conditions.succeeded("Done"))), POLICY)
     assert (plan.action, plan.status.phase) == (None, Phase.SUCCEEDED)

@@ -34,7 +34,7 @@ def pending(**fields: Any) -> Any:
 
 def refused(said: str) -> tuple[ObjectEvent, ...]:
     name = "tune-5ab1c-a1-x7k2p"
-    return (an_event("FailedCreate", f'Error creating: pods "{name}" is {said}', pod=False),)
+    return (an_event("FailedCreate", f'Error creating: pods "{name}" is {said}'),)
 
 
 UNPULLED = (
@@ -210,6 +210,15 @@ ROWS = [
         Reason.QUOTA_EXCEEDED,
         "(exceeded quota: small",
         id="a ResourceQuota",
+    ),
+    pytest.param(
+        None,
+        refused(
+            "forbidden: failed quota: small: must specify limits.cpu for: trainer; limits.memory for: trainer"
+        ),
+        Reason.QUOTA_EXCEEDED,
+        "set what it names in spec.kubernetes.resources, or add a LimitRange (failed quota: small",
+        id="a ResourceQuota that demands limits",
     ),
     pytest.param(
         None,

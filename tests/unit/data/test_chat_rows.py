@@ -14,6 +14,7 @@ from support.chat_rows import (
     assistant,
     calling,
     image,
+    nested,
     row,
     system,
     text,
@@ -147,6 +148,50 @@ def test_a_row_is_accepted(tmp_path: Path, accepted: Any) -> None:
         pytest.param(row(user(), assistant("\x1b[31m")), "U+001B", id="a terminal's escape"),
         pytest.param(row(user([text("\x07")]), assistant()), "U+0007", id="a bell in a part"),
         pytest.param(row(user("\ud800"), assistant()), "surrogate", id="half an emoji"),
+        pytest.param(
+            row(user(), assistant(), tools=[tool(description="\ud83d")]),
+            "tool 1 holds half of a surrogate pair",
+            id="half an emoji in a tool's description",
+        ),
+        pytest.param(
+            row(user(), assistant(), tools=[tool(), tool("b", parameters={"x": [{"\ude00": 1}]})]),
+            "tool 2 holds half of a surrogate pair",
+            id="half an emoji as a key deep in a tool",
+        ),
+        pytest.param(
+            row(user(), calling(tool_call(arguments='{"a": ["\\ud83d"]}')), tools=[tool()]),
+            "message 2, call 1: `arguments` holds half of a surrogate pair",
+            id="half an emoji in the arguments of a call, escaped twice",
+        ),
+        pytest.param(
+            row(user(), calling(tool_call(arguments='{"\ud83d": 1}')), tools=[tool()]),
+            "`arguments` holds half of a surrogate pair",
+            id="half an emoji as the name of an argument",
+        ),
+        pytest.param(
+            row(user(), calling(tool_call("a\ud83d")), answer("a\ud83d"), tools=[tool()]),
+            "message 2, call 1: `id` holds half of a surrogate pair",
+            id="half an emoji in a call's id",
+        ),
+        pytest.param(
+            row(user(), answer("\ud83d"), assistant(), tools=[tool()]),
+            "message 2: `tool_call_id` holds half of a surrogate pair",
+            id="half an emoji in an answer's id",
+        ),
+        pytest.param(
+            row(user(), assistant(), tools=[tool(description="\x00")]), "tool 1 holds the control",
+            id="a null character in a tool",
+        ),
+        pytest.param(
+            row(user(), assistant(), tools=[tool(parameters=nested(150))]),
+            "tool 1 is nested too deeply",
+            id="a tool that is nested deeper than what renders it can follow",
+        ),
+        pytest.param(
+            row(user(), calling(tool_call(arguments=json.dumps(nested(150)))), tools=[tool()]),
+            "`arguments` is nested too deeply",
+            id="arguments that are nested deeper than what renders them can follow",
+        ),
         # Weights
         pytest.param(row(user(), assistant(weight=2)), "`weight` must be", id="weight 2"),
         pytest.param(row(user(), assistant(weight=0.5)), "`weight` must be", id="half a weight"),

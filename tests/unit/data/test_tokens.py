@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,12 +11,14 @@ from finetune_data.problems import RowProblem
 from finetune_data.report import check_file, training_warnings
 from finetune_data.tokens import ChatTokenizer, TokenCounter, TokenizerError
 from support.chat_rows import (
+    answer,
     assistant,
     calling,
     numbered_rows,
     row,
     system,
     tool,
+    tool_call,
     user,
     write_jsonl,
 )
@@ -183,3 +186,120 @@ def test_the_template_may_stand_in_the_settings(tmp_path: Path) -> None:
     tokenizer = ChatTokenizer(folder)
 
     assert tokenizer.render(read_one(tmp_path, row())) == "<B>"
+
+
+@pytest.mark.parametrize("template", [CHAT_TEMPLATE, "plain"], ids=["all of it", "nothing of it"])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        pytest.param(row(user(), assistant(), tools=[tool(description="\ud83d")]), id="a tool"),
+        pytest.param(
+            row(user(), calling(tool_call(arguments='{"a": "\\ud83d"}')), tools=[tool()]),
+            id="arguments of a call",
+        ),
+    ],
+)
+def test_half_a_surrogate_pair_is_a_bad_row_whatever_is_rendered(
+    tmp_path: Path, template: str, bad: Any
+) -> None:
+    path = write_jsonl(tmp_path / "data.jsonl", [row(), bad, row(user("b"), assistant())])
+
+    check = check_file(path, tokens=TokenCounter(with_template(tmp_path, template), None))
+
+    (problem,) = check.bad_rows
+    assert (problem.line, check.examples) == (2, 2)
+    assert "surrogate pair" in problem.problem
+
+
+def test_a_template_that_writes_half_a_surrogate_pair_is_refused(tmp_path: Path) -> None:
+    tokenizer = with_template(tmp_path, r"{{ '\ud83d' }}")
+
+    with pytest.raises(RowProblem, match="writes what is no text"):
+        tokenizer.render(read_one(tmp_path, row()))
+
+
+READS_NO_TOOLS = "{% for m in messages %}{{ m.role }}:{{ m.content }}\n{% endfor %}"
+NEEDS_CALLS = (
+    "{% for m in messages %}{{ m.role }}{{ m.content }}"
+    "{% if m.role == 'tool' and not messages[loop.index0 - 1].tool_calls %}"
+    "{{ raise_exception('an answer to no call') }}{% endif %}{% endfor %}"
+)
+
+
+@pytest.mark.parametrize(
+    ("template", "line", "want"),
+    [
+        pytest.param(READS_NO_TOOLS, row(), None, id="no tools, and none are read"),
+        pytest.param(
+            READS_NO_TOOLS, row(tools=[tool()]), "leaves out tools", id="tools are not read"
+        ),
+        pytest.param(
+            READS_NO_TOOLS,
+            row(user(), calling(), answer(), assistant(), tools=[tool()]),
+            "leaves out tools and tool calls",
+            id="calls are not read",
+        ),
+        pytest.param(CHAT_TEMPLATE, row(tools=[tool()]), None, id="tools are read"),
+        pytest.param(
+            NEEDS_CALLS,
+            row(user(), calling(), answer(), assistant(), tools=[tool()]),
+            None,
+            id="a template that misses the calls when they are taken away reads them",
+        ),
+    ],
+)
+def test_a_template_that_leaves_tools_out_is_a_problem_of_the_line(
+    tmp_path: Path, template: str, line: Any, want: str | None
+) -> None:
+    path = write_jsonl(tmp_path / "data.jsonl", [row(user("first"), assistant()), line])
+
+    check = check_file(path, tokens=TokenCounter(with_template(tmp_path, template), None))
+
+    assert [bad.line for bad in check.bad_rows] == ([] if want is None else [2])
+    assert all(want is not None and want in bad.problem for bad in check.bad_rows)
+    assert all(len(bad.problem) <= 200 for bad in check.bad_rows)
+
+
+def asked(size: int, *more: Any) -> Any:
+    return row(user("q" * size), *(more or (assistant("4" * 60),)))
+
+
+# One token for each special token and each other character: 19 around the question.
+@pytest.mark.parametrize(
+    ("line", "want"),
+    [
+        pytest.param(asked(30), [], id="one token of the answer is left"),
+        pytest.param(asked(31), [2], id="none is left"),
+        pytest.param(asked(1), [], id="most of the answer is left"),
+        pytest.param(asked(1, assistant("4")), [], id="short enough"),
+        pytest.param(
+            asked(1, assistant("41", weight=0), user("q" * 40), assistant("42")),
+            [2],
+            id="only an answer without weight is left",
+        ),
+    ],
+)
+def test_a_row_without_an_answer_after_the_cut_is_a_problem_of_its_line(
+    tmp_path: Path, line: Any, want: list[int]
+) -> None:
+    tokenizer = with_template(tmp_path, CHAT_TEMPLATE)
+    path = write_jsonl(tmp_path / "data.jsonl", [row(user("a"), assistant("b")), line])
+
+    check = check_file(path, tokens=TokenCounter(tokenizer, 50))
+
+    assert [bad.line for bad in check.bad_rows] == want
+    assert (check.bad_total, check.examples) == (len(want), 2 - len(want))
+    for bad in check.bad_rows:
+        assert bad.problem.startswith("no answer is left within 50 tokens: raise")
+        assert len(bad.problem) <= 200
+
+
+def test_the_first_bad_rows_are_shown_whatever_is_wrong_with_them(tmp_path: Path) -> None:
+    tokenizer = with_template(tmp_path, CHAT_TEMPLATE)
+    lines = [asked(90) if number % 2 else row(user()) for number in range(1, 21)]
+    path = write_jsonl(tmp_path / "data.jsonl", [*lines, row(user("a"), assistant("b"))])
+
+    check = check_file(path, tokens=TokenCounter(tokenizer, 50))
+
+    assert [bad.line for bad in check.bad_rows] == list(range(1, 11))
+    assert (check.bad_total, check.examples) == (20, 1)

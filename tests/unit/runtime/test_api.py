@@ -160,6 +160,14 @@ async def test_a_name_that_is_taken_is_a_signal_of_its_own(world: World) -> None
         await world.api.create(JOBS, "team-a", {"metadata": {"name": "tune-1"}})
 
 
+async def test_a_rehearsal_says_so(world: World) -> None:
+    world.server.will_say(201, {"kind": "Job"})
+
+    await world.api.create(JOBS, "team-a", {"metadata": {"name": "tune-1"}}, dry_run=True)
+
+    assert world.server.asked[0][1] == "/apis/batch/v1/namespaces/team-a/jobs?dryRun=All"
+
+
 async def test_what_is_not_there_is_none(world: World) -> None:
     for _ in range(4):
         world.server.will_say(404, a_status("NotFound"))

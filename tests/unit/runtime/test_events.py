@@ -6,28 +6,45 @@ import pytest
 from finetune_api.reasons import Reason
 from finetune_operator.adapters.events import Events
 from finetune_operator.adapters.metrics import Metrics
-from finetune_operator.adapters.refusals import NamespaceTerminating
+from finetune_operator.adapters.refusals import AlreadyExists, NamespaceTerminating
 from finetune_operator.adapters.resources import Resource
-from finetune_operator.core.errors import OperatorError, Transient
+from finetune_operator.core.errors import Transient
 from support.builders_cluster import a_job
 
 Json = dict[str, Any]
 
 
 class FakeEvents:
-    """Takes Events, or refuses them."""
+    """Takes Events, or refuses them until the request with the number `recovers`."""
 
-    def __init__(self, refusal: OperatorError | None = None) -> None:
-        self.refusal = refusal
+    def __init__(self, refusal: Exception | None = None, recovers: int = 1_000) -> None:
+        self.refusal, self.recovers = refusal, recovers
         self.tried = 0
         self.written: list[Json] = []
 
     async def create(self, resource: Resource, namespace: str, body: Json) -> Json:
         self.tried += 1
-        if self.refusal is not None:
+        if self.refusal is not None and self.tried < self.recovers:
             raise self.refusal
         self.written.append(body)
         return body
+
+
+class SlowEvents:
+    """Counts how many requests are under way at once."""
+
+    most = under_way = 0
+
+    async def create(self, resource: Resource, namespace: str, body: Json) -> Json:
+        self.under_way += 1
+        self.most = max(self.most, self.under_way)
+        await asyncio.sleep(0)
+        self.under_way -= 1
+        return body
+
+
+def a_busy_server() -> Transient:
+    return Transient(Reason.API_ERROR, "busy", retry_after=0.001)
 
 
 class Clock:
@@ -103,21 +120,58 @@ async def test_none_in_a_terminating_namespace() -> None:
     assert dropped(metrics) == 0
 
 
-async def test_a_failure_is_counted_and_disturbs_nobody() -> None:
-    api, metrics = FakeEvents(Transient(Reason.API_ERROR, "busy")), Metrics()
+@pytest.mark.parametrize(
+    ("refusal", "recovers", "want_tried", "want_dropped"),
+    [
+        pytest.param(a_busy_server(), 2, 2, 0, id="busy for a moment: tried again, nothing lost"),
+        pytest.param(a_busy_server(), 9, 3, 1, id="busy for long: given up and counted"),
+        pytest.param(
+            Transient(Reason.PERMISSION_DENIED, "forbidden", waits_for_user=True), 2, 1, 1,
+            id="forbidden: not tried again",
+        ),
+        pytest.param(AlreadyExists("it is there"), 9, 1, 0, id="its answer was lost: written"),
+    ],
+)  # fmt: skip
+async def test_a_failure_disturbs_nobody(
+    refusal: Exception, recovers: int, want_tried: int, want_dropped: int
+) -> None:
+    api, metrics = FakeEvents(refusal, recovers), Metrics()
     events = Events(api, metrics)
 
     events.emit(a_job(), Reason.RUNNING, "Started")
     await written(events)
 
-    assert dropped(metrics) == 1
+    assert (api.tried, dropped(metrics)) == (want_tried, want_dropped)
+
+
+async def test_the_burst_of_thousands_of_jobs_loses_nothing() -> None:
+    api, metrics = FakeEvents(), Metrics()
+    events = Events(api, metrics)
+
+    for number in range(3_000):
+        for reason in (Reason.PREPARING, Reason.DATA_INVALID, Reason.QUEUED):
+            events.emit(a_job(f"tune-{number}", uid=f"uid-{number}"), reason, "A message")
+    await written(events)
+
+    assert (len(api.written), dropped(metrics)) == (9_000, 0)
+
+
+async def test_several_are_written_at_once() -> None:
+    api = SlowEvents()
+    events = Events(api, Metrics())
+
+    for number in range(20):
+        events.emit(a_job(), Reason.RUNNING, f"Message {number}")
+    await written(events)
+
+    assert api.most == 4
 
 
 async def test_a_flood_is_cut_off() -> None:
     metrics = Metrics()
     events = Events(FakeEvents(), metrics)
 
-    for number in range(1_010):
+    for number in range(10_010):
         events.emit(a_job(), Reason.RUNNING, f"Message {number}")
 
     assert dropped(metrics) == 10

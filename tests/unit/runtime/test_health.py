@@ -66,3 +66,20 @@ async def test_metrics_count_jobs_by_phase_and_backend(state: Health, client: Cl
     assert 'finetune_jobs{backend="Kubernetes",phase="Running"} 2.0' in text
     assert 'finetune_jobs{backend="Unknown",phase="New"} 1.0' in text
     assert 'finetune_watch_age_seconds{watch="pods"} 3.0' in text
+
+
+async def test_metrics_count_stalled_jobs_that_are_not_over(state: Health, client: Client) -> None:
+    def job(phase: str, stalled: str) -> dict[str, Any]:
+        condition = {"type": "Stalled", "status": stalled, "reason": "SecretNotFound"}
+        status = {"phase": phase, "backend": "AzureOpenAI", "conditions": [condition]}
+        return {"status": status}
+
+    jobs = [job("Pending", "True"), job("Running", "False"), job("Failed", "True"), {}]
+    state.metrics.count_jobs(lambda: jobs)
+
+    text = await (await client.get("/metrics")).text()
+
+    want = 'finetune_jobs_stalled{backend="AzureOpenAI",reason="SecretNotFound"} 1.0'
+    assert [line for line in text.splitlines() if line.startswith("finetune_jobs_stalled{")] == [
+        want
+    ]

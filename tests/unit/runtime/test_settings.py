@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from finetune_operator.settings import InvalidSettings, Settings
@@ -33,6 +35,21 @@ def test_what_kubernetes_adds_for_services_is_not_ours() -> None:
         pytest.param({"FINETUNE_WORKERS": "many"}, "FINETUNE_WORKERS", id="not a number"),
         pytest.param({"FINETUNE_WORKERS": "0"}, "FINETUNE_WORKERS", id="no worker at all"),
         pytest.param({"FINETUNE_RELIST_SECONDS": "-1"}, "FINETUNE_RELIST_SECONDS", id="negative"),
+        pytest.param(
+            {"FINETUNE_AZURE_LIST_LAG_SECONDS": "0"},
+            "FINETUNE_AZURE_LIST_LAG_SECONDS must be greater than 0",
+            id="a submission that nobody looks for before it is repeated",
+        ),
+        pytest.param(
+            {"FINETUNE_AZURE_ALLOWED_ENDPOINTS": "https://a.b,gateway.example.com:8443"},
+            "AZURE_ALLOWED_ENDPOINTS `gateway.example.com:8443` must be an address https://HOST",
+            id="a host without https://",
+        ),
+        pytest.param(
+            {"FINETUNE_AZURE_ALLOWED_ENDPOINTS": "https://a.b/openai"},
+            "`https://a.b/openai` must be an address https://HOST.* without a path",
+            id="an endpoint with a path",
+        ),
         pytest.param({"FINETUNE_IMAGE_PULL_POLICY": "No"}, "IMAGE_PULL_POLICY", id="not a choice"),
         pytest.param(
             {"FINETUNE_LEASE_RENEW_DEADLINE_SECONDS": "10"},
@@ -40,15 +57,61 @@ def test_what_kubernetes_adds_for_services_is_not_ours() -> None:
             id="a leader that would outlive its lease",
         ),
         pytest.param(
-            {"FINETUNE_AZURE_CREATE_TIMEOUT_SECONDS": "10"},
-            "azure_create_timeout_seconds must be shorter than lease_duration_seconds",
-            id="a submission that would outlive the lease",
+            {"FINETUNE_AZURE_CREATE_TIMEOUT_SECONDS": "8"},
+            "azure_create_timeout_seconds and lease_retry_seconds together must be shorter than"
+            " lease_duration_seconds",
+            id="a submission that would never fit into the lease",
+        ),
+        pytest.param(
+            {"FINETUNE_LEASE_RETRY_SECONDS": "4"},
+            "lease_retry_seconds must be at most half of lease_renew_deadline_seconds",
+            id="a leader that would never renew in time",
+        ),
+        pytest.param(
+            {"FINETUNE_FETCH_ALLOWED_RANGES": "10.0.0.0/8,10.0.0.0/33"},
+            "FETCH_ALLOWED_RANGES `10.0.0.0/33` must be a CIDR range such as 10.20.0.0/16",
+            id="an allowed range that is none",
+        ),
+        pytest.param(
+            {"FINETUNE_FETCH_DENIED_RANGES": "10.0.0.256/24"},
+            "FETCH_DENIED_RANGES `10.0.0.256/24` must be a CIDR range",
+            id="a denied range that is none",
         ),
     ],
 )
 def test_a_value_that_cannot_be_used_is_named(environ: dict[str, str], want: str) -> None:
     with pytest.raises(InvalidSettings, match=want):
         Settings.from_env(environ)
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        pytest.param({"FINETUNE_LEASE_RETRY_SECONDS": "3.5"}, id="two renewals before the end"),
+        pytest.param({"FINETUNE_AZURE_CREATE_TIMEOUT_SECONDS": "7.9"}, id="just within the lease"),
+        pytest.param({"FINETUNE_FETCH_DENIED_RANGES": "10.96.0.1/12,fd00::/8"}, id="ranges"),
+    ],
+)
+def test_values_that_just_fit(environ: dict[str, str]) -> None:
+    assert Settings.from_env(environ) != Settings()
+
+
+@pytest.mark.parametrize("variable", ["FINETUNE_AZURE_CA_FILE", "FINETUNE_FETCH_CA_FILE"])
+@pytest.mark.parametrize(
+    ("size", "want"),
+    [
+        pytest.param(None, "there is no file", id="missing"),
+        pytest.param(100 * 1024 + 1, "larger than 100 KiB: leave the public", id="too large"),
+    ],
+)
+def test_authorities_that_pods_cannot_be_given(
+    variable: str, size: int | None, want: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "ca.crt"
+    if size is not None:
+        file.write_bytes(b"x" * size)
+    with pytest.raises(InvalidSettings, match=f"{variable}: .*{want}"):
+        Settings.from_env({variable: str(file)}).require_files()
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,7 @@
+import json
+from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -9,6 +12,7 @@ from finetune_operator.core.observed import ReportedProgress
 from support.builders_cluster import a_child, a_job, a_pod
 
 TUNE = Key("team-a", "tune")
+CHILD = Key("team-a", "tune-1")
 
 
 @pytest.fixture
@@ -104,6 +108,19 @@ def test_memory_is_not_spent_on_what_nobody_reads(store: Store) -> None:
     assert "managedFields" in job["metadata"], "the caller's object stays as it was"
 
 
+def test_what_objects_have_in_common_is_held_once(store: Store) -> None:
+    texts = []
+    for number in range(2):
+        name = f"tune-{number}"
+        obj = json.loads(json.dumps(a_job(name, uid=f"uid-{number}") | {"status": {"phase": "R"}}))
+        store.put_job(obj)
+        kept = store.job(Key("team-a", name))
+        assert kept is not None
+        texts.append([*kept, *kept["metadata"], kept["kind"], kept["metadata"]["namespace"]])
+
+    assert all(one is other for one, other in zip(*texts, strict=True))
+
+
 def test_of_a_child_only_what_is_read_of_its_spec_is_kept(store: Store) -> None:
     child = a_child()
     read = {"suspend": True, "ttlSecondsAfterFinished": 60}
@@ -191,3 +208,94 @@ def test_progress_ends_with_its_job(store: Store) -> None:
     store.put_progress("uid-1", a_report())
 
     assert store.progress("uid-1") is None
+
+
+# What went
+
+
+def test_a_child_whose_label_comes_back_is_seen_again(store: Store, woken: list[Key]) -> None:
+    store.put_job(a_job())
+    store.put_child(JOBS, a_child(version=20))
+    store.end_child(JOBS, a_child(version=25))  # as a watch by label tells of its removal
+    woken.clear()
+
+    assert store.put_child(JOBS, a_child(version=26))
+
+    assert [child["metadata"]["name"] for child in store.child_jobs("uid-1")] == ["tune-1"]
+    assert woken == [TUNE]
+
+
+@pytest.mark.parametrize(
+    ("gone", "late", "want"),
+    [
+        pytest.param(lambda s: s.end_child(JOBS, a_child(version=25)), 24, [], id="older news"),
+        pytest.param(
+            lambda s: s.drop_child(JOBS, CHILD), 99, [], id="asked for by name: gone for good"
+        ),
+        pytest.param(
+            lambda s: s.keep_children(JOBS, None, set(), 30), 30, [], id="as old as the list"
+        ),
+        pytest.param(
+            lambda s: s.keep_children(JOBS, None, set(), 30), 31, ["tune-1"], id="after the list"
+        ),
+    ],
+)
+def test_what_brings_a_child_back(
+    store: Store, gone: Callable[[Store], None], late: int, want: list[str]
+) -> None:
+    store.put_job(a_job())
+    store.put_child(JOBS, a_child(version=20))
+    gone(store)
+
+    store.put_child(JOBS, a_child(version=late))
+
+    assert [child["metadata"]["name"] for child in store.child_jobs("uid-1")] == want
+
+
+def a_dying_pod(uid: str = "pod-1", version: int = 40) -> dict[str, Any]:
+    pod = a_pod(uid=uid, version=version)
+    pod["metadata"]["deletionTimestamp"] = "2026-11-22T12:00:00Z"
+    pod["status"] = {"phase": "Failed", "containerStatuses": [{"state": {"terminated": {}}}]}
+    return pod
+
+
+def test_a_pod_that_went_is_kept_as_it_was_at_its_end_until_it_was_read(
+    store: Store, woken: list[Key]
+) -> None:
+    store.put_job(a_job())
+    store.put_child(PODS, a_pod())
+    woken.clear()
+
+    store.end_child(PODS, a_dying_pod())
+
+    assert woken == [TUNE]
+    assert store.child_pods("uid-1") == []
+    departed = store.departed_pod("uid-1")
+    assert departed is not None
+    assert departed["status"]["phase"] == "Failed"
+    store.read_departed("uid-1", "another pod")
+    assert store.departed_pod("uid-1") is not None
+    store.read_departed("uid-1", "pod-1")
+    assert store.departed_pod("uid-1") is None
+
+
+def test_of_the_pods_that_went_only_the_last_is_kept_and_ends_with_its_job(store: Store) -> None:
+    store.put_job(a_job())
+    store.end_child(PODS, a_dying_pod("pod-1", 40))
+    store.end_child(PODS, a_dying_pod("pod-2", 41))
+    departed = store.departed_pod("uid-1")
+    assert departed is not None
+    assert departed["metadata"]["uid"] == "pod-2"
+
+    store.drop_job(TUNE)
+    store.end_child(PODS, a_dying_pod("pod-3", 42))
+
+    assert store.departed_pod("uid-1") is None
+
+
+def test_a_pod_that_only_lost_its_label_has_not_ended(store: Store) -> None:
+    store.put_job(a_job())
+
+    store.end_child(PODS, a_pod())
+
+    assert store.departed_pod("uid-1") is None

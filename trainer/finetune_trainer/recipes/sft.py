@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from finetune_api.spec import PeftType
+from finetune_api.spec import PeftType, TargetModules
 from finetune_api.status import DataSetReport, Metrics
-from finetune_trainer import attention, decisions, export, log, models
+from finetune_trainer import attention, decisions, export, log, models, settled
 from finetune_trainer.batches import StepCollator
 from finetune_trainer.checkpoints import Checkpoint
 from finetune_trainer.conversation import Example, Renderer, cut_all
@@ -23,11 +23,13 @@ from finetune_trainer.watch import Watch
 
 LAST_STEPS = 10
 """The training loss is the mean of so many steps."""
+_TARGETS = {TargetModules.ALL_LINEAR: "all-linear"}
+"""In peft's words."""
 
 
 def run(task: Task) -> None:
     """Train, evaluate, publish; the story is up to date at every moment."""
-    checkpoint = task.checkpoints.newest()
+    checkpoint = task.checkpoint
     tokenizer = models.tokenizer(task.model)
     renderer = Renderer(tokenizer)
     uncut = [renderer.example(row) for row in task.training.rows]
@@ -49,15 +51,18 @@ def run(task: Task) -> None:
 
 
 def _plan(task: Task, uncut: list[Example], checkpoint: Checkpoint | None) -> Plan:
-    """Decide, or decide as before where there is a checkpoint to continue from."""
+    """Decide, or decide as an earlier start of this training did."""
     config, hardware = task.config, task.hardware
-    before = checkpoint.resolved if checkpoint else {}
-    if checkpoint:
+    recalled = checkpoint.resolved if checkpoint else None
+    before = recalled or settled.recall(task.output, task.fingerprint)
+    if before:
         config, hardware = decisions.as_before(config, hardware, before)
     lengths = [len(example.input_ids) for example in uncut]
     plan = decisions.decide(config, models.facts(task.model), lengths, hardware)
     plan = replace(plan, resolved={**plan.resolved, **before})
+    settled.keep(task.output, task.fingerprint, plan.resolved)
     task.story.resolved, task.story.total_steps = plan.resolved, plan.total_steps
+    task.progress.settle(plan.resolved)
     if checkpoint:
         task.story.step = task.story.resumed_from = checkpoint.step
         task.story.checkpoint = checkpoint.status(task.output)
@@ -134,7 +139,7 @@ def _lora(plan: Plan) -> Any:
         r=plan.lora_rank,
         lora_alpha=plan.lora_alpha,
         lora_dropout=plan.lora_dropout,
-        target_modules="all-linear",
+        target_modules=_TARGETS[plan.lora_targets],
         task_type="CAUSAL_LM",
     )
 
@@ -172,6 +177,8 @@ def _train(task: Task, plan: Plan, trainer: Any, checkpoint: Checkpoint | None) 
         return
     with task.stop.deferred():
         trainer.train(resume_from_checkpoint=str(checkpoint.path) if checkpoint else None)
+        if task.stop.requested:
+            task.progress.close()  # tells the last step and its checkpoint
 
 
 def _state(folder: Path) -> Any:
@@ -191,11 +198,22 @@ def _evaluate(
 ) -> str | None:
     if not validation:
         return None
-    loss = f"{mean_loss(model, validation, collator, autocast=plan.bf16):.6f}"
-    log.event("validation", step=step, loss=float(loss))
     percent = min(99, step * 100 // plan.total_steps)
-    figures: Figures = {"step": step, "totalSteps": plan.total_steps, "validationLoss": loss}
-    task.progress.post(percent, None, figures)
+    figures: Figures = {"step": step, "totalSteps": plan.total_steps}
+    to_score = {"rowsToScore": len(validation)}
+    task.progress.post(percent, None, {**figures, **to_score, "rowsScored": 0})
+    log.event("scoring", step=step, rows=len(validation))
+    mean = mean_loss(
+        model,
+        validation,
+        collator,
+        autocast=plan.bf16,
+        told=lambda rows: task.progress.add({"rowsScored": rows}),
+    )
+    loss = f"{mean:.6f}"
+    log.event("validation", step=step, loss=float(loss))
+    scored = {"rowsToScore": None, "rowsScored": None, "validationLoss": loss}
+    task.progress.post(percent, None, {**figures, **scored})
     return loss
 
 

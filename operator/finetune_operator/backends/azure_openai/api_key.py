@@ -12,6 +12,7 @@ from collections.abc import Callable
 from finetune_api.reasons import Reason
 from finetune_api.sources import SecretKeyRef
 from finetune_operator.adapters.resources import SECRETS
+from finetune_operator.backends.azure_openai.grants import Grant
 from finetune_operator.backends.azure_openai.ports import Cached, Cluster
 from finetune_operator.core.azure_errors import key_caller
 from finetune_operator.core.errors import Transient
@@ -28,11 +29,13 @@ class SecretKey:
         namespace: str,
         ref: SecretKeyRef,
         cluster: Cluster,
+        operator: str,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.identity = ("key", namespace, ref.name, ref.key)
         self.caller = key_caller(ref.name, ref.key)
         self._namespace, self._ref, self._cluster, self._clock = namespace, ref, cluster, clock
+        self._operator = operator
         self._cached: Cached | None = None
 
     async def bearer(self, scope: str) -> str:
@@ -79,11 +82,16 @@ class SecretKey:
 
     def _denied(self) -> Transient:
         namespace, name = self._namespace, self._ref.name
+        grant = Grant(
+            namespace=namespace,
+            resource="secrets",
+            verb="get",
+            name=name,
+            tenant_key="secretNames",
+        )
         return Transient(
             Reason.SECRET_ACCESS_DENIED,
-            f"The operator may not read Secret `{name}` in namespace {namespace}: add the namespace"
-            " and the Secret to the chart's `tenants`, or create there a Role with the rule"
-            f' {{apiGroups: [""], resources: [secrets], resourceNames: [{name}], verbs: [get]}}'
-            " and a RoleBinding of it to the operator's ServiceAccount.",
+            f"The operator may not read Secret `{name}` in namespace {namespace}:"
+            f" {grant.advice(self._operator)}",
             waits_for_user=True,
         )

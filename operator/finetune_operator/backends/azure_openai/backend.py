@@ -7,7 +7,7 @@ core.errors only.
 from collections.abc import Callable
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from finetune_api.job import FineTuneJob
 from finetune_api.reasons import Reason
@@ -15,7 +15,7 @@ from finetune_operator.adapters.store import Key
 from finetune_operator.backends.azure_openai.asking import Count
 from finetune_operator.backends.azure_openai.credentials import credential_of
 from finetune_operator.backends.azure_openai.identity import Authority
-from finetune_operator.backends.azure_openai.poller import TERMINAL, Poller
+from finetune_operator.backends.azure_openai.poller import Poller
 from finetune_operator.backends.azure_openai.ports import Cluster, Credential
 from finetune_operator.backends.azure_openai.service import Fence, FineTuningService, http_client
 from finetune_operator.backends.azure_openai.settings import HostedSettings
@@ -23,10 +23,10 @@ from finetune_operator.backends.azure_openai.wire import updated
 from finetune_operator.core.azure_names import Endpoint, create_body, hosted, origin, resolve
 from finetune_operator.core.conditions import is_finished
 from finetune_operator.core.errors import OperatorError, Transient
-from finetune_operator.core.observed import Remote, RemoteDetails, RemoteJob
+from finetune_operator.core.names import MARKER_LENGTH
+from finetune_operator.core.observed import TERMINAL, Remote, RemoteDetails, RemoteJob
+from finetune_operator.core.submission import CLOCK_SKEW, bears
 
-_CLOCK_SKEW = timedelta(minutes=10)
-"""How much earlier than our clock the service's may show a job as created."""
 _ENOUGH_OLDER = 100
 """Older jobs in a row after which no newer one follows, even where the order is not strict."""
 
@@ -91,9 +91,9 @@ class HostedBackend:
             return None
 
     def error(self, key: Key) -> OperatorError | None:
-        """What keeps snapshots from coming: the endpoint is refused, or the last poll failed."""
+        """What keeps snapshots of this key's job from coming: of the endpoint, account or job."""
         account = self._account_of.get(key)
-        return account.poller.error if account else self._refused.get(key)
+        return account.poller.error_of(key) if account else self._refused.get(key)
 
     def forget(self, key: Key) -> None:
         """Nothing is to be known any more for this key."""
@@ -129,32 +129,32 @@ class HostedBackend:
     ) -> tuple[RemoteJob, ...]:
         """The jobs of this submission, oldest first, in the list as it is now.
 
-        The suffix alone decides: its marker holds the job's uid, so that a file uploaded twice
-        cannot hide a job that exists.
+        The marker that ends the suffix alone decides, as it holds the job's uid: neither a file
+        uploaded twice nor a clock that is wrong can hide a job that exists.
         """
         account = self._account(job)
-        found, older = [], 0
+        marker, found, older = suffix[-MARKER_LENGTH:], [], 0
         async with aclosing(account.service.newest()) as newest:
             async for remote in newest:
-                older = older + 1 if remote.created_at < started_at - _CLOCK_SKEW else 0
+                older = older + 1 if remote.created_at < started_at - CLOCK_SKEW else 0
                 if older == _ENOUGH_OLDER:
                     break
-                if remote.suffix == suffix and not older:
+                if bears(remote, marker):
                     found.append(_noted(account, remote))
         return tuple(sorted(found, key=lambda remote: remote.created_at))
 
     async def cancel(self, job: FineTuneJob, job_id: str) -> RemoteJob:
-        """Cancel the hosted job; one that is over stays as it is."""
+        """Cancel the hosted job; one that is over stays as it is. Declined: it goes on."""
         account = self._account(job)
         return await self._concluded(account, await account.service.cancel(job_id))
 
     async def pause(self, job: FineTuneJob, job_id: str) -> RemoteJob:
-        """Pause the hosted job; one that cannot be paused (yet) stays as it is."""
+        """Pause the hosted job; one that rests stays as it is. Declined: it goes on."""
         account = self._account(job)
         return await self._concluded(account, await account.service.pause(job_id))
 
     async def resume(self, job: FineTuneJob, job_id: str) -> RemoteJob:
-        """Resume the hosted job; one that is not paused stays as it is."""
+        """Resume the hosted job; one that goes on stays as it is. Declined: it rests."""
         account = self._account(job)
         return await self._concluded(account, await account.service.resume(job_id))
 
@@ -218,7 +218,7 @@ class HostedBackend:
             ca_file=self._settings.ca_file,
             timeout=self._settings.request_timeout,
         )
-        return credential_of(job, self._cluster, authority)
+        return credential_of(job, self._cluster, authority, self._settings.operator)
 
 
 def _noted(account: _Account, remote: RemoteJob) -> RemoteJob:

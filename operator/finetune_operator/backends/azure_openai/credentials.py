@@ -7,11 +7,13 @@ from finetune_operator.backends.azure_openai.ports import Cluster, Credential
 from finetune_operator.core.azure_names import hosted
 
 
-def credential_of(job: FineTuneJob, cluster: Cluster, authority: Authority) -> Credential:
-    """What this job's spec names."""
+def credential_of(
+    job: FineTuneJob, cluster: Cluster, authority: Authority, operator: str
+) -> Credential:
+    """What this job's spec names; `operator` is who must be allowed to use it."""
     auth, namespace = hosted(job).auth, job.metadata.namespace
     if auth.workload_identity is not None:
-        return FederatedIdentity(namespace, auth.workload_identity, cluster, authority)
+        return FederatedIdentity(namespace, auth.workload_identity, cluster, authority, operator)
     if auth.api_key_secret_ref is not None:
-        return SecretKey(namespace, auth.api_key_secret_ref, cluster)
+        return SecretKey(namespace, auth.api_key_secret_ref, cluster, operator)
     raise ValueError("neither a key nor an identity")

@@ -18,6 +18,7 @@ from finetune_api.backends import WorkloadIdentity
 from finetune_api.constants import AZURE_TOKEN_AUDIENCE
 from finetune_api.reasons import Reason
 from finetune_operator.adapters.resources import SERVICE_ACCOUNTS
+from finetune_operator.backends.azure_openai.grants import Grant
 from finetune_operator.backends.azure_openai.ports import Cached, Cluster
 from finetune_operator.backends.azure_openai.tls import tls_context
 from finetune_operator.core.azure_errors import identity_caller, quotable, unreachable
@@ -48,6 +49,7 @@ class FederatedIdentity:
         ref: WorkloadIdentity,
         cluster: Cluster,
         authority: Authority,
+        operator: str,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.identity = (
@@ -59,7 +61,7 @@ class FederatedIdentity:
         )
         self.caller = identity_caller(ref.service_account_name, ref.client_id)
         self._namespace, self._ref, self._cluster = namespace, ref, cluster
-        self._authority, self._clock = authority, clock
+        self._authority, self._operator, self._clock = authority, operator, clock
         self._tokens: dict[str, Cached] = {}
 
     async def bearer(self, scope: str) -> str:
@@ -136,13 +138,17 @@ class FederatedIdentity:
 
     def _denied(self) -> Transient:
         namespace, name = self._namespace, self._ref.service_account_name
+        grant = Grant(
+            namespace=namespace,
+            resource="serviceaccounts/token",
+            verb="create",
+            name=name,
+            tenant_key="serviceAccountNames",
+        )
         return Transient(
             Reason.PERMISSION_DENIED,
             f"The operator may not request tokens of ServiceAccount `{name}` in namespace"
-            f" {namespace}: add the namespace to the chart's `tenants`, or create there a Role with"
-            ' the rule {apiGroups: [""], resources: [serviceaccounts/token], resourceNames:'
-            f" [{name}], verbs: [create]}} and a RoleBinding of it to the operator's"
-            " ServiceAccount.",
+            f" {namespace}: {grant.advice(self._operator)}",
             waits_for_user=True,
         )
 

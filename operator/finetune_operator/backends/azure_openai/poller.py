@@ -18,11 +18,10 @@ from finetune_operator.backends.azure_openai import wire
 from finetune_operator.backends.azure_openai.service import FineTuningService
 from finetune_operator.backends.azure_openai.watched import Watched, WatchList
 from finetune_operator.core.errors import OperatorError, Transient
-from finetune_operator.core.observed import Remote, RemoteDetails, RemoteJob
+from finetune_operator.core.observed import TERMINAL, Remote, RemoteDetails, RemoteJob
 
 logger = logging.getLogger(__name__)
 
-TERMINAL = frozenset({"succeeded", "failed", "cancelled"})
 _TRAINING = frozenset({"running"})
 _THROTTLED = (Reason.RATE_LIMITED, Reason.QUOTA_EXCEEDED)
 _GATHERING_SECONDS = 2.0
@@ -34,7 +33,7 @@ _DETAILS_PER_POLL = 10
 _FINAL_TRIES = 3
 """Polls for which the end of a job waits for its last events and checkpoints."""
 _MOST_FAILURES = 3
-"""Failures to read events after which a poll is over: the endpoint is not well."""
+"""Jobs that cannot be read after which a poll is over: the endpoint is not well."""
 
 
 class Poller:
@@ -48,7 +47,7 @@ class Poller:
         self._task: asyncio.Task[None] | None = None
         self._round = 0
         self.error: OperatorError | None = None
-        """What kept the last poll from seeing all jobs; None if it went well."""
+        """What kept the last poll from seeing the jobs; None if it went well."""
 
     def watch(self, key: Key, job_id: str) -> Remote | None:
         """Keep an eye on a job for `key`, instead of what it watched before; the last snapshot."""
@@ -59,6 +58,10 @@ class Poller:
                 self._run(), name="hosted poller", context=contextvars.Context()
             )
         return watched.remote
+
+    def error_of(self, key: Key) -> OperatorError | None:
+        """What keeps snapshots of this key's job from coming: the account's trouble or its own."""
+        return self.error or self._list.error_of(key)
 
     def unwatch(self, key: Key) -> None:
         """Nobody waits for this key's job any more."""
@@ -115,9 +118,12 @@ class Poller:
         found: dict[str, RemoteJob | None] = {}
         error: OperatorError | None = None
         try:
-            await self._look(set(active), found)
+            others = await self._look(active, found, began)
         except OperatorError as caught:
             error = caught
+        else:
+            for job_id, job in found.items():
+                active[job_id].twins = _twins_of(job, others)
         news = {id_: job for id_, job in found.items() if not active[id_].known_since(began)}
         for job_id, job in news.items():
             if not _is_over(job):
@@ -126,16 +132,42 @@ class Poller:
             await self._read_details(active, news)
         return error
 
-    async def _look(self, wanted: set[str], found: dict[str, RemoteJob | None]) -> None:
-        """Find the wanted jobs: in the list as far as need be, else one by one."""
-        async with aclosing(self._service.newest()) as jobs:
-            async for job in jobs:
-                if job.id in wanted:
-                    found[job.id] = job
+    async def _look(
+        self, wanted: dict[str, Watched], found: dict[str, RemoteJob | None], began: datetime
+    ) -> list[RemoteJob]:
+        """Find the wanted jobs: in the list as far as need be, else one by one.
+
+        Returns the active jobs among the others that came with them.
+        """
+        others: list[RemoteJob] = []
+        async with aclosing(self._service.pages()) as pages:
+            async for page in pages:
+                found |= {job.id: job for job in page if job.id in wanted}
+                others += [job for job in page if job.id not in wanted and not _is_over(job)]
                 if len(found) == len(wanted):
-                    return
-        for job_id in wanted - found.keys():
-            found[job_id] = await self._fetched(job_id)
+                    return others
+        await self._fetch({id_: wanted[id_] for id_ in wanted.keys() - found.keys()}, found, began)
+        return others
+
+    async def _fetch(
+        self, missing: dict[str, Watched], found: dict[str, RemoteJob | None], began: datetime
+    ) -> None:
+        """Ask for jobs by name; one that fails is its own trouble, unless it is all the account's.
+
+        Those that failed before come last, so that they keep no other from being read.
+        """
+        failures = 0
+        for job_id, watched in sorted(missing.items(), key=lambda item: item[1].error is not None):
+            try:
+                found[job_id] = await self._fetched(job_id)
+            except OperatorError as error:
+                if error.reason in _THROTTLED:
+                    raise
+                if not watched.known_since(began):
+                    self._list.fail(watched, error)
+                failures += 1
+            if failures == _MOST_FAILURES:
+                return
 
     async def _fetched(self, job_id: str) -> RemoteJob | None:
         """A job that the list does not show (yet); None if the account does not know it."""
@@ -192,8 +224,17 @@ class Poller:
             job=job,
             details=known if details is None else wire.updated(known, details),
             seen_at=datetime.now(UTC),
+            twins=watched.twins,
         )
         self._list.publish(watched, remote, over=_is_over(job))
+
+
+def _twins_of(job: RemoteJob | None, others: list[RemoteJob]) -> tuple[RemoteJob, ...]:
+    """Jobs of the same suffix; whether they are ours is not decided here."""
+    if job is None or job.suffix is None:
+        return ()
+    same = (other for other in others if other.suffix == job.suffix)
+    return tuple(sorted(same, key=lambda other: other.id))
 
 
 def _is_over(job: RemoteJob | None) -> bool:

@@ -5,6 +5,7 @@ only. Must not know of FineTuneJobs, polls or statuses.
 """
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -12,6 +13,7 @@ import httpx2
 import openai
 from openai.resources.fine_tuning.jobs import AsyncJobsWithRawResponse
 
+from finetune_api.reasons import Reason
 from finetune_operator.backends.azure_openai import wire
 from finetune_operator.backends.azure_openai.answers import no_connection
 from finetune_operator.backends.azure_openai.asking import Count, Raw, Refused, Unanswered, ask
@@ -19,11 +21,18 @@ from finetune_operator.backends.azure_openai.gate import Gate
 from finetune_operator.backends.azure_openai.ports import Credential
 from finetune_operator.backends.azure_openai.settings import HostedSettings
 from finetune_operator.backends.azure_openai.tls import tls_context
-from finetune_operator.core.azure_errors import Call, Fenced, no_answer, refusal, unreachable
+from finetune_operator.core.azure_errors import (
+    Call,
+    Fenced,
+    no_answer,
+    quotable,
+    refusal,
+    unreachable,
+)
 from finetune_operator.core.azure_names import Endpoint
 from finetune_operator.core.azure_refusals import Answer, Purpose
-from finetune_operator.core.errors import OperatorError
-from finetune_operator.core.observed import RemoteDetails, RemoteJob
+from finetune_operator.core.errors import Declined, OperatorError
+from finetune_operator.core.observed import TERMINAL, RemoteDetails, RemoteJob
 
 T = TypeVar("T")
 Fence = Callable[[], float]
@@ -35,6 +44,9 @@ _PAGE = 100
 _MOST_PAGES = 100
 _EVENTS = 50
 _CHECKPOINTS = 10
+_AT_REST = TERMINAL | {"pausing", "paused"}
+_GOING_ON = TERMINAL | {"resuming", "running"}
+_DECLINED_WAIT = 60.0
 _NOT_IN_THIS_STATE = (400, 409)
 """A change that the job's state does not allow, such as cancelling what is over."""
 _KEEP_ALIVE_SECONDS = 15.0
@@ -105,11 +117,17 @@ class FineTuningService:
 
     async def newest(self) -> AsyncGenerator[RemoteJob, None]:
         """All jobs of the account, newest first; a page is asked for when it is needed."""
+        async with aclosing(self.pages()) as pages:
+            async for page in pages:
+                for job in page:
+                    yield job
+
+    async def pages(self) -> AsyncGenerator[tuple[RemoteJob, ...], None]:
+        """As `newest`, page by page: what has come anyway can be looked at for nothing."""
         after: str | openai.Omit = openai.omit
         for _ in range(_MOST_PAGES):
             page = await self._read("list", _page_after(after), wire.page, Purpose.LIST)
-            for job in wire.jobs(page.items, seen_at=datetime.now(UTC)):
-                yield job
+            yield wire.jobs(page.items, seen_at=datetime.now(UTC))
             last = page.items[-1].get("id") if page.items else None
             if not page.has_more or last is None or last == after:
                 return
@@ -120,16 +138,16 @@ class FineTuningService:
         return await self._about("get", job_id, lambda jobs: jobs.retrieve(job_id), _job)
 
     async def cancel(self, job_id: str) -> RemoteJob:
-        """Cancel a job; one that is over stays as it is."""
-        return await self._change("cancel", job_id, lambda jobs: jobs.cancel(job_id))
+        """Cancel a job; one that is over stays as it is. Declined: it goes on."""
+        return await self._change("cancel", job_id, lambda jobs: jobs.cancel(job_id), TERMINAL)
 
     async def pause(self, job_id: str) -> RemoteJob:
-        """Pause a job; one that cannot be paused (yet) stays as it is."""
-        return await self._change("pause", job_id, lambda jobs: jobs.pause(job_id))
+        """Pause a job; one that rests already stays as it is. Declined: it goes on."""
+        return await self._change("pause", job_id, lambda jobs: jobs.pause(job_id), _AT_REST)
 
     async def resume(self, job_id: str) -> RemoteJob:
-        """Resume a job; one that is not paused stays as it is."""
-        return await self._change("resume", job_id, lambda jobs: jobs.resume(job_id))
+        """Resume a job; one that goes on already stays as it is. Declined: it rests."""
+        return await self._change("resume", job_id, lambda jobs: jobs.resume(job_id), _GOING_ON)
 
     async def details(self, job_id: str) -> RemoteDetails:
         """The newest page of events, and the checkpoints: two requests."""
@@ -144,12 +162,18 @@ class FineTuningService:
         )
         return wire.details(events.items, checkpoints.items)
 
-    async def _change(self, operation: str, job_id: str, send: _Send) -> RemoteJob:
+    async def _change(
+        self, operation: str, job_id: str, send: _Send, wanted: frozenset[str]
+    ) -> RemoteJob:
+        """The changed job; of a refusal it is looked at whether `wanted` is so all the same."""
         try:
             return await self._answered(operation, send, _job)
         except Refused as refused:
             if refused.answer.status in _NOT_IN_THIS_STATE:
-                return await self.get(job_id)
+                job = await self.get(job_id)
+                if job.raw_status in wanted:
+                    return job
+                raise self._declined(operation, job, refused.answer) from None
             raise self._refusal(refused.answer, self._call(Purpose.JOB, job_id)) from None
         except Unanswered as lost:
             raise self._lost(lost, self._call(Purpose.JOB, job_id)) from None
@@ -214,6 +238,16 @@ class FineTuningService:
         if refused.status == httpx2.codes.UNAUTHORIZED:
             self._credential.forget()
         return refusal(refused, call)
+
+    def _declined(self, operation: str, job: RemoteJob, answer: Answer) -> Declined:
+        said = quotable(answer.message or answer.code) or f"HTTP {answer.status}"
+        return Declined(
+            Reason.REQUEST_REFUSED,
+            f"{self._endpoint.host} does not {operation} hosted job {job.id}, which is"
+            f" {quotable(job.raw_status)}. The service says: {said.rstrip('.')}.",
+            retry_after=_DECLINED_WAIT,
+            waits_for_user=True,
+        )
 
     def _lost(self, lost: Unanswered, call: Call) -> OperatorError:
         return no_connection(lost, self._endpoint.host) or no_answer(call)

@@ -11,6 +11,8 @@ class HostedSettings:
     """Addresses beyond the service's own that keys and tokens may be sent to."""
     token_scope: str | None = None
     """Overrides the scope that goes with the endpoint's host."""
+    operator: str = "NAMESPACE:SERVICEACCOUNT"
+    """Our own ServiceAccount, for sentences that ask to give us access."""
     authority_host: str = "login.microsoftonline.com"
     """Where tokens are exchanged."""
     ca_file: str | None = None

@@ -4,11 +4,12 @@ Must not know how anything is learned: no request, no task.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from finetune_operator.adapters.store import Key
-from finetune_operator.core.observed import Remote
+from finetune_operator.core.errors import OperatorError
+from finetune_operator.core.observed import Remote, RemoteJob
 
 _KEPT_FOR = timedelta(minutes=10)
 """How long a note about a job waits for somebody to watch it."""
@@ -21,6 +22,10 @@ class Watched:
 
     keys: set[Key] = field(default_factory=set)
     remote: Remote | None = None
+    twins: tuple[RemoteJob, ...] = ()
+    """Active jobs of the same suffix, as the last poll saw them."""
+    error: OperatorError | None = None
+    """Why this very job could not be read since its last snapshot, if it was asked for alone."""
     details_round: int = _NEVER
     """The poll that last asked for its events."""
     final_tries: int = 0
@@ -72,7 +77,8 @@ class WatchList:
     def note(self, job_id: str, remote: Remote, *, over: bool) -> None:
         """Keep a snapshot of a job, also of one that is only about to be watched."""
         if job_id in self._watched:
-            self.publish(self._watched[job_id], remote, over=over)
+            watched = self._watched[job_id]
+            self.publish(watched, replace(remote, twins=watched.twins), over=over)
             return
         oldest = remote.seen_at - _KEPT_FOR
         self._noted = {id_: note for id_, note in self._noted.items() if note.seen_at >= oldest}
@@ -81,12 +87,26 @@ class WatchList:
     def publish(self, watched: Watched, remote: Remote, *, over: bool) -> None:
         """Replace a snapshot, and wake those who wait if it says something new."""
         old, watched.remote, watched.over = watched.remote, remote, over
-        if old is None or (old.job, old.details) != (remote.job, remote.details):
-            for key in watched.keys:
-                self._wake(key)
+        error, watched.error = watched.error, None
+        if error or old is None or replace(old, seen_at=remote.seen_at) != remote:
+            self._wake_keys_of(watched)
+
+    def fail(self, watched: Watched, error: OperatorError) -> None:
+        """Note why a job cannot be read, and wake those who wait if that is news."""
+        old, watched.error = watched.error, error
+        if old is None or old.reason is not error.reason:
+            self._wake_keys_of(watched)
+
+    def error_of(self, key: Key) -> OperatorError | None:
+        """Why the job of this key cannot be read, as far as that is its own trouble."""
+        watched = self._watched.get(self._ids.get(key, ""))
+        return watched.error if watched else None
 
     def wake_all(self) -> None:
         """Wake everybody who waits for a job that is not over."""
         for watched in self.active().values():
-            for key in watched.keys:
-                self._wake(key)
+            self._wake_keys_of(watched)
+
+    def _wake_keys_of(self, watched: Watched) -> None:
+        for key in watched.keys:
+            self._wake(key)

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from finetune_operator.core.azure_errors import quotable
 from finetune_operator.core.observed import RemoteCheckpoint, RemoteDetails, RemoteJob
 
 Json = Mapping[str, Any]
@@ -60,7 +59,6 @@ def job(body: Any, *, seen_at: datetime) -> RemoteJob:
         suffix=_text(body.get("suffix")),
         training_file=_text(body.get("training_file")),
         fine_tuned_model=_text(body.get("fine_tuned_model"), _ERROR_LIMIT),
-        finished_at=_time(body.get("finished_at")),
         estimated_finish=_time(body.get("estimated_finish")),
         trained_tokens=_count(body.get("trained_tokens")),
         result_files=_texts(body.get("result_files")),
@@ -81,11 +79,6 @@ def details(events: Sequence[Json], checkpoints: Sequence[Json]) -> RemoteDetail
     readings = [reading for event in events if (reading := _reading(event)) is not None]
     messages = [text for event in events if (text := _text(event.get("message"), _ERROR_LIMIT))]
     billed = (found for text in messages if (found := _BILLED.search(text)))
-    spoken = (
-        text
-        for event in events
-        if event.get("type") != "metrics" and (text := _text(event.get("message"), _ERROR_LIMIT))
-    )
     newest = readings[0] if readings else _Reading()
     return RemoteDetails(
         step=newest.step,
@@ -93,7 +86,6 @@ def details(events: Sequence[Json], checkpoints: Sequence[Json]) -> RemoteDetail
         train_loss=newest.train_loss,
         validation_loss=_newest_validation(readings),
         billed_tokens=next((int(found[1]) for found in billed), None),
-        last_message=quotable(next(spoken, "")),
         checkpoints=_checkpoints(checkpoints),
     )
 
@@ -106,7 +98,6 @@ def updated(old: RemoteDetails, new: RemoteDetails) -> RemoteDetails:
         train_loss=_first(new.train_loss, old.train_loss),
         validation_loss=_first(new.validation_loss, old.validation_loss),
         billed_tokens=_first(new.billed_tokens, old.billed_tokens),
-        last_message=new.last_message or old.last_message,
         checkpoints=new.checkpoints or old.checkpoints,
     )
 

@@ -24,9 +24,9 @@ from finetune_operator.adapters.resources import (
     SERVICE_ACCOUNTS,
     Resource,
 )
-from finetune_operator.adapters.store import Key, Store, key_of
+from finetune_operator.adapters.store import Key, Store, key_of, version_of
 from finetune_operator.backends.kubernetes.facts import Json, is_controlled_by, object_event
-from finetune_operator.core import manifests, names, podconfig
+from finetune_operator.core import child_jobs, manifests, names, podconfig
 from finetune_operator.core.errors import Transient
 from finetune_operator.core.manifests import Surroundings
 from finetune_operator.core.mounts import Manifest
@@ -68,7 +68,7 @@ class Cluster:
         name = names.prepare_name(job, retry)
         await self._check_result_name(job)
         await self.ensure_account(job.metadata.namespace)
-        await self._create_job(job, manifests.prepare_job(job, name, config, self._around()))
+        await self._create_job(job, child_jobs.prepare_job(job, name, config, self._around()))
 
     async def _check_result_name(self, job: FineTuneJob) -> None:
         """Before anything is spent: the result's ConfigMap must be ours to write."""
@@ -88,6 +88,9 @@ class Cluster:
             allowed_ranges=list(self._ranges.allowed),
             denied_ranges=list(self._ranges.denied),
         )
+        child = child_jobs.training_job(job, name, claim, around)
+        if job.spec.output is None:
+            await self._check_job(job, child)
         first: list[Awaitable[object]] = [
             self.ensure_account(job.metadata.namespace),
             self._create(CONFIG_MAPS, job, manifests.config_map(job, name, config, around)),
@@ -96,7 +99,12 @@ class Cluster:
             wanted = manifests.output_claim(job, claim, around)
             first.append(self._create(PVCS, job, wanted))
         await asyncio.gather(*first)
-        await self._create_job(job, manifests.training_job(job, name, claim, around))
+        await self._create_job(job, child)
+
+    async def _check_job(self, job: FineTuneJob, manifest: Manifest) -> None:
+        """Before the job's own claim: it stays, and a refused Job must not leave one behind."""
+        with contextlib.suppress(AlreadyExists):
+            await self._api.create(JOBS, job.metadata.namespace, manifest, dry_run=True)
 
     async def own_claim(self, job: FineTuneJob, name: str, *, delete: bool) -> None:
         """Makes the job the owner of its claim, so that both go together, or takes that back."""
@@ -152,8 +160,9 @@ class Cluster:
         listed = await self._api.list_all(PODS, namespace, labels=f"{LABEL_JOB_UID}={uid}")
         for pod in listed:
             self._store.put_child(PODS, pod, wake=False)
-        for key in {key_of(pod) for pod in self._store.child_pods(uid)} - set(map(key_of, listed)):
-            self._store.drop_child(PODS, key)
+        known = {key_of(pod): version_of(pod) for pod in self._store.child_pods(uid)}
+        for key in known.keys() - set(map(key_of, listed)):
+            self._store.drop_child(PODS, key, version=known[key])
 
     async def set_ttl(self, job: FineTuneJob, name: str, seconds: int) -> None:
         """Lets the cluster remove a finished child Job."""

@@ -10,8 +10,8 @@ from finetune_api.constants import (
     LABEL_COMPONENT,
     LABEL_KUEUE_QUEUE,
 )
+from finetune_operator.core.child_jobs import SPEC_DIGEST_ANNOTATION
 from finetune_operator.core.conditions import parse_time
-from finetune_operator.core.manifests import SPEC_DIGEST_ANNOTATION
 from finetune_operator.core.observed import ChildJob, ChildPod, ChildState, ObjectEvent
 
 Json = dict[str, Any]
@@ -46,7 +46,6 @@ def child_job(obj: Json) -> ChildJob:
         created=parse_time(meta["creationTimestamp"]),
         started=parse_time(started) if started else None,
         state=state,
-        reason=(failed or {}).get("reason", ""),
         message=(failed or {}).get("message", ""),
         suspended=bool(obj["spec"].get("suspend")),
         deleting="deletionTimestamp" in meta,
@@ -73,8 +72,7 @@ def _unschedulable(obj: Json) -> str:
     )
 
 
-def _finished(terminated: Json) -> datetime | None:
-    text = terminated.get("finishedAt")
+def _moment(text: str | None) -> datetime | None:
     return parse_time(text) if text else None
 
 
@@ -91,6 +89,7 @@ def child_pod(obj: Json) -> ChildPod:
         created=parse_time(meta["creationTimestamp"]),
         phase=status.get("phase", "Pending"),
         deleting="deletionTimestamp" in meta,
+        due=_moment(meta.get("deletionTimestamp")),
         node=obj["spec"].get("nodeName"),
         waiting_reason=waiting.get("reason", ""),
         waiting_message=waiting.get("message", ""),
@@ -99,7 +98,7 @@ def child_pod(obj: Json) -> ChildPod:
         exit_code=terminated.get("exitCode"),
         exit_reason=terminated.get("reason", ""),
         last_words=terminated.get("message", ""),
-        finished=_finished(terminated),
+        finished=_moment(terminated.get("finishedAt")),
     )
 
 
@@ -109,6 +108,5 @@ def object_event(obj: Json) -> ObjectEvent:
     return ObjectEvent(
         reason=obj.get("reason", ""),
         message=obj.get("message", ""),
-        about_pod=obj["involvedObject"].get("kind") == "Pod",
         at=parse_time(when),
     )
