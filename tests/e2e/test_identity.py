@@ -5,17 +5,21 @@ emulated directory checks both against the cluster's own signing keys.
 """
 
 import json
+from pathlib import Path
 
 import pytest
+import yaml
 
-from deploy.install import SYSTEM
+from deploy.install import EMULATOR, SYSTEM
+from deploy.tools import kubectl
 from support.builders_api import Manifest
-from support.e2e import SOON, Space
+from support.e2e import SOON, TRAINED, Space
 from support.e2e_objects import SECRET, hosted, may_be, obj
 from support.e2e_status import assert_told
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
+EXAMPLES = Path(__file__).parents[2] / "examples"
 ACCOUNT = "tuner"
 TENANT = "11111111-1111-1111-1111-111111111111"
 CLIENT = "22222222-2222-2222-2222-222222222222"
@@ -54,6 +58,20 @@ def test_an_identity_takes_the_place_of_a_key(keyless: Space) -> None:
     status = run.until_phase("Succeeded", within=3 * SOON)
     assert keyless.remote_job(status["azureOpenAI"]["jobID"])["status"] == "succeeded"
     assert keyless.objects("Secret") == []
+
+
+def test_the_example_needs_only_its_placeholders_filled_in(keyless: Space) -> None:
+    given = yaml.safe_load((EXAMPLES / "sft-azure-workload-identity.yaml").read_text())
+    identity = given["spec"]["azureOpenAI"]["auth"]["workloadIdentity"]
+    assert identity["serviceAccountName"] == ACCOUNT
+    identity.update(tenantID=TENANT, clientID=CLIENT)
+    given["spec"]["azureOpenAI"]["endpoint"] = f"https://{EMULATOR}"
+    data = EXAMPLES / "data" / "gsm8k-configmap.yaml"
+    kubectl("apply", "-n", keyless.name, "--server-side", "-f", str(data))
+    federate(keyless)
+    grant(keyless)
+    status = keyless.run(given).until_phase("Succeeded", within=TRAINED)
+    assert status["data"]["training"]["examples"] == 449
 
 
 def test_a_service_account_that_the_operator_may_not_use(keyless: Space) -> None:

@@ -8,7 +8,8 @@ import pytest
 from deploy.install import SYSTEM
 from finetune_api import constants as c
 from support.builders_api import Manifest
-from support.e2e import SOON, Space
+from support.e2e import SOON, TRAINED, Run, Space
+from support.e2e_cluster import Json
 from support.e2e_objects import (
     SECRET,
     claim,
@@ -22,6 +23,7 @@ from support.e2e_objects import (
     tiny,
 )
 from support.e2e_status import assert_told, condition
+from support.waiting import wait_for
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
@@ -171,6 +173,41 @@ def test_a_pod_that_is_refused_does_not_exist(space: Space) -> None:
     assert space.objects("Pod") == []
     space.patch("ResourceQuota", "small", {"spec": {"hard": {"pods": "5"}}})
     run.until(lambda s: condition(s, "DataValid").get("status") == "True", "the pod is created")
+
+
+def test_a_quota_over_limits_lets_every_pod_through(space: Space, training: None) -> None:
+    """Such a quota refuses each pod that states no request or limit of its own."""
+    hard = {
+        "requests.cpu": "2",
+        "requests.memory": "4Gi",
+        "limits.cpu": "2",
+        "limits.memory": "4Gi",
+    }
+    space.create(quota(**hard))
+    status = space.run(tiny()).until_phase("Succeeded", within=TRAINED)
+    assert [each["reason"] for each in status["attempts"]] == ["Succeeded"]
+
+
+def test_a_deleted_configuration_is_made_again(space: Space, training: None) -> None:
+    """The attempt's own ConfigMap: without it its pod would wait for ever."""
+    run = space.run(queued())
+    run.until_phase("Queued")
+    [child] = run.children(c.COMPONENT_TRAINER)
+    name = child["metadata"]["name"]
+    space.delete("ConfigMap", name)
+    space.patch("Job", name, {"spec": {"suspend": False}})
+    status = run.until(
+        lambda s: len(s.get("attempts", [])) == 2, "another attempt", within=2 * SOON
+    )
+    assert f"ConfigMap {name} was deleted" in status["attempts"][0]["message"]
+    assert "retries" not in status
+    [child] = wait_for(lambda: _others(run, name), "the other attempt's Job")
+    space.patch("Job", child["metadata"]["name"], {"spec": {"suspend": False}})
+    run.until_phase("Succeeded", within=TRAINED)
+
+
+def _others(run: Run, name: str) -> list[Json]:
+    return [job for job in run.children(c.COMPONENT_TRAINER) if job["metadata"]["name"] != name]
 
 
 def test_a_wait_for_the_user_stalls_and_goes_on_once_mended(space: Space) -> None:

@@ -43,8 +43,6 @@ SPEED = 60.0
 SLOW = 0.0
 """The service's clock stands still: what is pending stays pending."""
 
-_IN_TIME = 30.0
-
 
 def rows(count: int = FEW) -> str:
     """The first rows of the example data."""
@@ -145,43 +143,39 @@ class Site:
 
     # Waiting
 
-    def wait(
-        self, name: str, what: str, look: Callable[[Json], Any], *, within: float = _IN_TIME
-    ) -> Json:
+    def wait(self, name: str, what: str, look: Callable[[Json], Any]) -> Json:
         """The status, as soon as `look` says yes to it."""
 
         def looked() -> Json | None:
             status = self.status(name)
             return status if look(status) else None
 
-        return wait_for(looked, f"{name}: {what}", within=within, told=lambda: self.told(name))
+        return wait_for(looked, f"{name}: {what}", told=lambda: self.told(name))
 
-    def wait_for_phase(self, name: str, phase: str, *, within: float = _IN_TIME) -> Json:
+    def wait_for_phase(self, name: str, phase: str) -> Json:
         """The status, as soon as it has this phase."""
-        return self.wait(name, phase, lambda status: status.get("phase") == phase, within=within)
+        return self.wait(name, phase, lambda status: status.get("phase") == phase)
 
-    def wait_for_reason(self, name: str, reason: str, *, within: float = _IN_TIME) -> Json:
+    def wait_for_reason(self, name: str, reason: str) -> Json:
         """The status, as soon as Ready has this reason."""
         return self.wait(
-            name, reason, lambda status: condition(status, "Ready")["reason"] == reason,
-            within=within,
-        )  # fmt: skip
+            name, reason, lambda status: condition(status, "Ready")["reason"] == reason
+        )
 
-    def wait_until_let_go(self, name: str, *, within: float = _IN_TIME) -> None:
+    def wait_until_let_go(self, name: str) -> None:
         """Return once nothing holds the object any more."""
 
         def looked() -> bool:
             job = self.job(name)
             return job is None or not job["metadata"].get("finalizers")
 
-        wait_for(looked, f"{name} is let go", within=within, told=lambda: self.told(name))
+        wait_for(looked, f"{name} is let go", told=lambda: self.told(name))
 
-    def wait_until_gone(self, name: str, *, within: float = _IN_TIME) -> None:
+    def wait_until_gone(self, name: str) -> None:
         """Return once the object is not there any more."""
         wait_for(
             lambda: self.job(name) is None,
             f"{name} is gone",
-            within=within,
             told=lambda: self.told(name),
         )
 
@@ -200,9 +194,10 @@ class Site:
             return found[0] if found and look(found[0]) else None
 
         return wait_for(
-            looked, f"{name} at the service: {what}", within=_IN_TIME,
+            looked,
+            f"{name} at the service: {what}",
             told=lambda: self.told(name),
-        )  # fmt: skip
+        )
 
     def training_files(self) -> list[Json]:
         """What was uploaded to the account."""

@@ -111,6 +111,6 @@ class Kube:
     def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
         """What the real kubectl prints."""
         command = [str(binary("kubectl")), f"--kubeconfig={self.plane.kubeconfig}", *arguments]
-        done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(command, input=stdin, capture_output=True, text=True)
         assert done.returncode == 0, f"kubectl {' '.join(arguments)}: {done.stderr}"
         return done.stdout

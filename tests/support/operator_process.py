@@ -32,7 +32,6 @@ FAST = {
     "health_host": "127.0.0.1",
 }
 
-_LEADING_S = 40.0
 _ENDING_S = 10.0
 _SHOWN = 6000
 
@@ -73,7 +72,7 @@ class OperatorProcess:
 
     def wait_until_leading(self) -> Self:
         """Return once it leads."""
-        wait_for(self.leads, "the operator leads", within=_LEADING_S, told=self.told)
+        wait_for(self.leads, "the operator leads", told=self.told)
         return self
 
     def metric(self, name: str) -> float:

@@ -6,6 +6,9 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+IN_TIME = 120.0
+"""For what has no deadline of its own: long enough for a machine with other work."""
+
 _SHORTEST_S, _LONGEST_S = 0.05, 0.5
 _OF_WHAT_PASSED = 0.05
 
@@ -15,7 +18,11 @@ class TooLate(AssertionError):
 
 
 def wait_for(
-    look: Callable[[], T | None], what: str, *, within: float, told: Callable[[], object] = str
+    look: Callable[[], T | None],
+    what: str,
+    *,
+    within: float = IN_TIME,
+    told: Callable[[], object] = str,
 ) -> T:
     """What `look` returns as soon as it is neither None nor False; TooLate, with `told()`.
 

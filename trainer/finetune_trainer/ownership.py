@@ -97,12 +97,16 @@ def _refuse_nested(output: Path) -> None:
 
 
 def _refuse_guests(output: Path) -> None:
-    """Jobs that were nested before that was refused, or in this very moment."""
+    """Jobs that were nested before that was refused, or in this very moment.
+
+    os.walk passes over what another job's process removes meanwhile, such as its scratch folders.
+    """
     names = sorted(path.name for path in output.iterdir() if _managed(path.name))
     for name in names:
-        for found in (output / name).rglob(f"{OWNER}/{_FILE}"):
-            guest = json.loads(found.read_bytes())
-            raise _in_use(output, f"holds, in {name}, the output of FineTuneJob {guest['job']}")
+        for folder, _, _ in os.walk(output / name):
+            guest = _owner(Path(folder))
+            if guest is not None:
+                raise _in_use(output, f"holds, in {name}, the output of FineTuneJob {guest['job']}")
 
 
 def _refuse_strangers(output: Path) -> None:

@@ -107,7 +107,7 @@ def _gone(site: Site, namespace: str) -> None:
         found = site.kube.call("GET", NAMESPACES)["items"]
         return namespace not in {item["metadata"]["name"] for item in found}
 
-    wait_for(looked, f"namespace {namespace} is gone", within=40, told=lambda: site.told("orca"))
+    wait_for(looked, f"namespace {namespace} is gone", told=lambda: site.told("orca"))
 
 
 def its_namespace_is_deleted(site: Site) -> None:
@@ -162,7 +162,7 @@ def deleted_with_its_last_request_held(site: Site) -> None:
         site.submit("orca")
         site.wait_for_phase("orca", "Queued")
         site.delete("orca")
-        wait_for(barrier.held.is_set, "the finalizer is dropped", within=30, told=first.told)
+        wait_for(barrier.held.is_set, "the finalizer is dropped", told=first.told)
         first.kill()
         gate.release(barrier, drop=True)
     with site.operator("operator-2").wait_until_leading():

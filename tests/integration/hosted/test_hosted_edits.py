@@ -17,7 +17,7 @@ def _submit_and_hold(site: Site, gate: ApiGate) -> Barrier:
     """A job whose marker has left the operator and not reached the API server."""
     guard = gate.hold("PATCH", "/orca/status$", body='"marker"')
     site.submit("orca", seed=1)
-    wait_for(guard.held.is_set, "the marker is on its way", within=30)
+    wait_for(guard.held.is_set, "the marker is on its way")
     return guard
 
 

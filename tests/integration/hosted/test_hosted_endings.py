@@ -130,7 +130,7 @@ def cancelled_while_the_data_are_read(site: Site) -> None:
         site.edit("orca", {"spec": {"cancel": True}})
         _cancelled(site, remote=[])
     jobs = f"/apis/batch/v1/namespaces/{site.namespace}/jobs"
-    wait_for(lambda: not site.kube.call("GET", jobs)["items"], "no Job is left", within=20)
+    wait_for(lambda: not site.kube.call("GET", jobs)["items"], "no Job is left")
 
 
 def cancelled_while_its_creation_is_in_doubt(site: Site) -> None:
@@ -139,7 +139,7 @@ def cancelled_while_its_creation_is_in_doubt(site: Site) -> None:
     site.emulator.cut("POST", JOBS_PATH, moment="after")
     with site.lone_operator().wait_until_leading():
         site.submit("orca")
-        wait_for(lambda: bool(site.remote("orca")), "the job is created", within=30)
+        wait_for(lambda: bool(site.remote("orca")), "the job is created")
         site.edit("orca", {"spec": {"cancel": True}})
         _cancelled(site, remote=["cancelled"])
 
@@ -186,7 +186,7 @@ def cancelled_beside_a_duplicate_that_goes_on(site: Site) -> None:
         [ours] = site.remote("orca")
         site.emulator.reply(503, "POST", "/cancel$", times=None, name="any")
         site.create_again(ours)
-        wait_for(lambda: _met(site, "any"), "the other is to be cancelled", within=30)
+        wait_for(lambda: _met(site, "any"), "the other is to be cancelled")
         [other] = [job for job in site.remote("orca") if job["id"] != ours["id"]]
         site.emulator.reply(503, "POST", f"/{other['id']}/cancel$", times=None, name="other")
         site.emulator.clear_fault("any")

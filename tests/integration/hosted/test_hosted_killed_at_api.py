@@ -77,9 +77,7 @@ def _killed(sites: Sites, arrival: Arrival) -> Aftermath:
         for name in WRITES:
             site.submit(name)
         for name, barrier in barriers.items():
-            wait_for(
-                barrier.held.is_set, f"{name} is held", within=30, told=partial(site.told, name)
-            )
+            wait_for(barrier.held.is_set, f"{name} is held", told=partial(site.told, name))
         first.kill()
         with site.operator("operator-2").wait_until_leading():
             if arrival is Arrival.LATE:

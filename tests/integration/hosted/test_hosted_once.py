@@ -48,7 +48,7 @@ def killed_while_it_reads_the_key(site: Site) -> None:
         barrier = gate.hold("GET", "/secrets/azure$")
         first = site.operator(kubeconfig=gate.kubeconfig).wait_until_leading()
         site.submit("orca")
-        wait_for(barrier.held.is_set, "the key is read", within=30, told=first.told)
+        wait_for(barrier.held.is_set, "the key is read", told=first.told)
         first.kill()
         gate.release(barrier, drop=True)
     with site.operator("operator-2").wait_until_leading():
@@ -157,7 +157,7 @@ def created_twice_and_seen_late(site: Site) -> None:
         site.wait_for_phase("orca", "Queued")
         [ours] = site.remote("orca")
         site.create_again(ours)
-        wait_for(lambda: _statuses(site)[0] == "cancelled", "the other is cancelled", within=30)
+        wait_for(lambda: _statuses(site)[0] == "cancelled", "the other is cancelled")
         site.emulator.run_at(SPEED)
         status = site.wait_for_phase("orca", "Succeeded")
     assert status["azureOpenAI"]["jobID"] == ours["id"]
@@ -177,7 +177,7 @@ def the_standby_takes_over_from_a_killed_leader(site: Site) -> None:
     site.emulator.hold("POST", JOBS_PATH, moment="after")
     leader = site.operator().wait_until_leading()
     with site.operator("operator-standby") as standby:
-        wait_for(lambda: standby.read("readyz") == "standby\n", "it stands by", within=30)
+        wait_for(lambda: standby.read("readyz") == "standby\n", "it stands by")
         site.submit("orca")
         site.emulator.wait_until_held()
         leader.kill()
@@ -190,9 +190,9 @@ def a_leader_told_to_stop_finishes_its_submission(site: Site) -> None:
     site.emulator.delay(0.8, "POST", JOBS_PATH, moment="after")
     leader = site.operator().wait_until_leading()
     with site.operator("operator-standby") as standby:
-        wait_for(lambda: standby.read("readyz") == "standby\n", "it stands by", within=30)
+        wait_for(lambda: standby.read("readyz") == "standby\n", "it stands by")
         site.submit("orca")
-        wait_for(lambda: bool(site.remote("orca")), "the job is created", within=30)
+        wait_for(lambda: bool(site.remote("orca")), "the job is created")
         assert leader.stop() == 0
         standby.wait_until_leading()
         _succeeded_once(site)
@@ -227,7 +227,7 @@ def frozen_with_its_marker_written_and_woken_as_a_zombie(site: Site) -> None:
         leader = site.operator(kubeconfig=gate.kubeconfig).wait_until_leading()
         with site.operator("operator-standby") as standby:
             site.submit("orca")
-            wait_for(barrier.held.is_set, "the marker is written", within=30, told=leader.told)
+            wait_for(barrier.held.is_set, "the marker is written", told=leader.told)
             leader.freeze()
             gate.release(barrier)
             standby.wait_until_leading()
@@ -244,7 +244,7 @@ def frozen_before_its_marker_and_woken_as_a_zombie(site: Site) -> None:
         leader = site.operator(kubeconfig=gate.kubeconfig).wait_until_leading()
         with site.operator("operator-standby") as standby:
             site.submit("orca")
-            wait_for(barrier.held.is_set, "the marker is on its way", within=30, told=leader.told)
+            wait_for(barrier.held.is_set, "the marker is on its way", told=leader.told)
             leader.freeze()
             standby.wait_until_leading()
             site.wait_for_remote("orca", "is there", lambda job: True)

@@ -85,16 +85,16 @@ def many_jobs_share_their_polls(site: Site) -> None:
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(site.submit, names))
         for name in names:
-            site.wait_for_phase(name, "Queued", within=60)
+            site.wait_for_phase(name, "Queued")
         assert len(site.training_files()) == 1
         site.emulator.forget_requests()
-        wait_for(lambda: site.emulator.requests()["seconds"] > 5 * _POLL_S, "5 polls", within=20)
+        wait_for(lambda: site.emulator.requests()["seconds"] > 5 * _POLL_S, "5 polls")
         seen = site.emulator.requests()
         assert set(seen["counts"]) == {"GET /openai/v1/fine_tuning/jobs"}, seen["counts"]
         assert seen["total"] <= seen["seconds"] / (_POLL_S * 0.9) + 1
         site.emulator.run_at(SPEED)
         for name in names:
-            site.wait_for_phase(name, "Succeeded", within=60)
+            site.wait_for_phase(name, "Succeeded")
     assert sorted(len(site.remote(name)) for name in names) == [1] * MANY
 
 

@@ -67,7 +67,7 @@ def deleted_and_created_again(site: Site) -> None:
         site.wait_until_gone("orca")
         second = site.submit("orca")
         assert second["metadata"]["uid"] != first["metadata"]["uid"]
-        status = site.wait_for_phase("orca", "Succeeded", within=60)
+        status = site.wait_for_phase("orca", "Succeeded")
     newer, older = site.remote("orca")
     assert newer["suffix"] != older["suffix"]
     assert status["azureOpenAI"]["jobID"] == newer["id"]
@@ -140,7 +140,7 @@ def unknown_to_the_account(site: Site) -> None:
         assert condition(status, "Succeeded")["status"] is None
         site.edit("orca", {"metadata": {"labels": {"touched": "yes"}}})
         polls = site.emulator.requests()["total"]
-        wait_for(lambda: site.emulator.requests()["total"] > polls + 2, "polls go on", within=20)
+        wait_for(lambda: site.emulator.requests()["total"] > polls + 2, "polls go on")
     assert site.emulator.jobs() == []
 
 

@@ -16,7 +16,7 @@ from support.hosted_site import (
     condition,
 )
 from support.kube import CONFIG_MAPS, SERVICE_ACCOUNTS, Json
-from support.waiting import wait_for
+from support.waiting import IN_TIME, wait_for
 
 pytestmark = pytest.mark.integration
 
@@ -35,7 +35,11 @@ def the_example_becomes_a_model(site: Site) -> None:
     with site.lone_operator().wait_until_leading():
         site.kube.kubectl("apply", here, "--filename=-", stdin=yaml.safe_dump(manifest))
         site.kube.kubectl(
-            "wait", here, "--for=condition=Succeeded", "ftj/sft-azure-gsm8k", "--timeout=40s"
+            "wait",
+            here,
+            "--for=condition=Succeeded",
+            "ftj/sft-azure-gsm8k",
+            f"--timeout={IN_TIME:g}s",
         )
         site.wait_until_let_go("sft-azure-gsm8k")
     job = site.job("sft-azure-gsm8k")
@@ -86,7 +90,7 @@ def a_rotated_key_is_picked_up(site: Site) -> None:
         site.wait_for_phase("orca", "Queued")
         read_again = gate.hold("GET", "/secrets/azure$")
         site.emulator.reply(401, "GET", JOBS_PATH, headers={"retry-after": "1"})
-        wait_for(read_again.held.is_set, "the Secret is read", within=20, told=operator.told)
+        wait_for(read_again.held.is_set, "the Secret is read", told=operator.told)
         gate.release(read_again)
         site.emulator.run_at(SPEED)
         site.wait_for_phase("orca", "Succeeded")
