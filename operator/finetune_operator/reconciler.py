@@ -204,7 +204,7 @@ class Reconciler:
         told = conditions.summarise(
             status,
             conditions.waiting_for_user(Phase.PENDING, Reason.INVALID_SPEC, message),
-            generation=meta.generation,
+            meta=meta,
             now=self._out.now(),
         )
         await self._writer.status_of(meta, status, told)

@@ -124,7 +124,7 @@ def test_the_fixture_fits_todays_contract(row: Row) -> None:
 def test_the_operator_writes_what_the_fixture_shows(state: str, summary: Summary) -> None:
     live = FineTuneJob.model_validate(row_of(state).load())
     told = conditions.summarise(
-        FineTuneJobStatus(), summary, generation=live.metadata.generation, now=datetime.now(UTC)
+        FineTuneJobStatus(), summary, meta=live.metadata, now=datetime.now(UTC)
     )
     earlier = {"DataValid", "Submitted"}
     shown = {(c.type, c.status, c.reason) for c in live.status.conditions if c.type not in earlier}

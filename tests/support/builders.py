@@ -97,9 +97,7 @@ def with_status(job: FineTuneJob, **fields: Any) -> FineTuneJob:
 
 def told(job: FineTuneJob, summary: Summary, *, at_second: float = 0) -> FineTuneJob:
     """The job after this summary was written into its status."""
-    status = conditions.summarise(
-        job.status, summary, generation=job.metadata.generation, now=at(at_second)
-    )
+    status = conditions.summarise(job.status, summary, meta=job.metadata, now=at(at_second))
     return job.model_copy(update={"status": status})
 
 

@@ -38,7 +38,7 @@ def begin(job: FineTuneJob, now: datetime, **backend: object) -> FineTuneJobStat
         f"Starting attempt {number}",
         *(Fact(type=kind, status=None) for kind in earlier),
     )
-    return conditions.summarise(begun, summary, generation=job.metadata.generation, now=now)
+    return conditions.summarise(begun, summary, meta=job.metadata, now=now)
 
 
 def note(status: FineTuneJobStatus, *, step: int | None, node: str | None) -> FineTuneJobStatus:

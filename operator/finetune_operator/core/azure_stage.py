@@ -280,8 +280,7 @@ def _pause(seen: Observed, told: FineTuneJobStatus, remote: Remote, job: RemoteJ
         return _unpaused(seen, told)
     summary = conditions.pausing(Phase.RUNNING, "The service is pausing the job")
     if possible and not conditions.pause_was_asked(seen.job.status):
-        generation = seen.job.metadata.generation
-        noted = conditions.summarise(told, summary, generation=generation, now=seen.now)
+        noted = conditions.summarise(told, summary, meta=seen.job.metadata, now=seen.now)
         return Outcome(action=WriteStatus(status=noted))
     if possible and not seen.found.asked:
         return Outcome(action=PauseRemote(job_id=job.id))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from finetune_api.constants import RETRY_ANNOTATION, SHORT_NAME
+from finetune_api.job import ObjectMeta
 from finetune_api.reasons import ConditionType, Phase, Reason
 from finetune_api.status import Condition, ConditionStatus, FineTuneJobStatus
 
@@ -31,11 +32,11 @@ def bounded(message: str, limit: int = _MESSAGE_LIMIT) -> str:
     return message if len(message) <= limit else message[: limit - 1] + "…"
 
 
-def retry_command(name: str, *, namespace: str | None = None) -> str:
-    """What to type so that a job that is over runs again."""
-    there = f" -n {namespace}" if namespace else ""
+def retry_command(meta: ObjectMeta) -> str:
+    """What to type so that this job, which is over, runs again."""
     return (
-        f'kubectl annotate {SHORT_NAME}{there} {name} --overwrite {RETRY_ANNOTATION}="$(date +%s)"'
+        f"kubectl annotate {SHORT_NAME} -n {meta.namespace} {meta.name} --overwrite"
+        f' {RETRY_ANNOTATION}="$(date +%s)"'
     )
 
 
@@ -117,8 +118,8 @@ class Summary:
     reconciling: bool = False
     stalled: bool = False
     extra: tuple[Fact, ...] = ()
-    advice: str = ""
-    """Follows the message in Stalled alone, and is never cut."""
+    can_run_again: bool = False
+    """Stalled says how, after its message, and that is never cut."""
 
 
 def new(reason: Reason, message: str) -> Summary:
@@ -195,7 +196,7 @@ def failed(reason: Reason, message: str, *extra: Fact) -> Summary:
         message=message,
         stalled=True,
         extra=(fact, *extra),
-        advice=f" (to run it again: {retry_command('NAME')})",
+        can_run_again=True,
     )
 
 
@@ -210,10 +211,11 @@ def cancelled(message: str) -> Summary:
 
 
 def summarise(
-    status: FineTuneJobStatus, summary: Summary, *, generation: int, now: datetime
+    status: FineTuneJobStatus, summary: Summary, *, meta: ObjectMeta, now: datetime
 ) -> FineTuneJobStatus:
     """The status with phase, message and the conditions of this summary."""
     reason, message = summary.reason, summary.message
+    advice = f" (to run it again: {retry_command(meta)})" if summary.can_run_again else ""
     facts = [
         Fact(type=ConditionType.READY, status=summary.ready, reason=reason, message=message),
         Fact(
@@ -226,15 +228,15 @@ def summarise(
             type=ConditionType.STALLED,
             status=TRUE if summary.stalled else None,
             reason=reason,
-            message=bounded(message, _MESSAGE_LIMIT - len(summary.advice)) + summary.advice,
+            message=bounded(message, _MESSAGE_LIMIT - len(advice)) + advice,
         ),
         Fact(type=ConditionType.SUSPENDED, status=None),
         *summary.extra,
     ]
-    merged = merge(status, facts, generation=generation, now=now)
+    merged = merge(status, facts, generation=meta.generation, now=now)
     return merged.model_copy(
         update={
-            "observed_generation": generation,
+            "observed_generation": meta.generation,
             "phase": summary.phase,
             "message": bounded(message),
         }

@@ -134,7 +134,7 @@ def _edited_since(seen: Observed) -> Summary | None:
         phase=status.phase or Phase.FAILED,
         reason=Reason(ready.reason),
         message="The spec has been changed since the job ended; to run it as it is now:"
-        f" {conditions.retry_command(meta.name, namespace=meta.namespace)}."
+        f" {conditions.retry_command(meta)}."
         f" It ended with: {ended.message}",
         stalled=True,
     )
@@ -199,8 +199,7 @@ def _restarted(seen: Observed, token: str) -> FineTuneJobStatus:
         "Starting again as the retry annotation asks",
         *(Fact(type=kind, status=None) for kind in _OF_A_RUN),
     )
-    generation = seen.job.metadata.generation
-    return conditions.summarise(fresh, summary, generation=generation, now=seen.now)
+    return conditions.summarise(fresh, summary, meta=seen.job.metadata, now=seen.now)
 
 
 def _columns(seen: Observed, status: FineTuneJobStatus) -> FineTuneJobStatus:
@@ -219,11 +218,11 @@ def _columns(seen: Observed, status: FineTuneJobStatus) -> FineTuneJobStatus:
 def _planned(seen: Observed, policy: Policy, outcome: Outcome) -> Plan:
     """The plan of an outcome: its status with conditions, columns and times."""
     status = outcome.status or seen.job.status
-    generation = seen.job.metadata.generation
+    meta = seen.job.metadata
     if outcome.summary is not None:
-        status = conditions.summarise(status, outcome.summary, generation=generation, now=seen.now)
-    elif outcome.action is None and seen.job.metadata.deletion_timestamp is None:
-        status = status.model_copy(update={"observed_generation": generation})
+        status = conditions.summarise(status, outcome.summary, meta=meta, now=seen.now)
+    elif outcome.action is None and meta.deletion_timestamp is None:
+        status = status.model_copy(update={"observed_generation": meta.generation})
     if outcome.finished:
         status = status.model_copy(update={"completion_time": timestamp(seen.now)})
     status = _columns(seen, status)

@@ -4,6 +4,7 @@ Pure. What is stopped is stopped first and declared stopped afterwards; that it 
 written before, so that neither a restart nor a change of mind half-way loses it.
 """
 
+from dataclasses import replace
 from datetime import timedelta
 
 from finetune_api.constants import DETACH_ANNOTATION, FINALIZER
@@ -89,8 +90,7 @@ def _phase(seen: Observed) -> Phase:
 
 def _recorded(seen: Observed, summary: Summary) -> Outcome:
     """Write down what was asked for, before it is begun."""
-    generation = seen.job.metadata.generation
-    told = conditions.summarise(seen.job.status, summary, generation=generation, now=seen.now)
+    told = conditions.summarise(seen.job.status, summary, meta=seen.job.metadata, now=seen.now)
     return Outcome(action=WriteStatus(status=told))
 
 
@@ -138,7 +138,8 @@ def _stop_children(seen: Observed, reason: Reason) -> Outcome:
     if (deletion := _deletion(running)) is not None:
         return deletion
     message = f"Waiting for Job {running[0].name} to stop"
-    return Outcome(summary=conditions.working(_phase(seen), reason, message))
+    summary = conditions.working(_phase(seen), reason, message)
+    return kubernetes_stage.until_gone(seen, summary, *running)
 
 
 def _remote_stop(seen: Observed, policy: Policy) -> Outcome | None:
@@ -233,9 +234,11 @@ def _suspend_children(seen: Observed) -> Outcome:
     pausing = conditions.pausing(_phase(seen), "Waiting for the pod to save a checkpoint and stop")
     if not conditions.pause_was_asked(seen.job.status):
         return _recorded(seen, pausing)
-    if (deletion := _deletion(active_children(seen))) is not None:
+    running = active_children(seen)
+    if (deletion := _deletion(running)) is not None:
         return deletion
-    return Outcome(status=kubernetes_stage.last_seen(seen), summary=pausing)
+    waiting = kubernetes_stage.until_gone(seen, pausing, *running)
+    return replace(waiting, status=kubernetes_stage.last_seen(seen))
 
 
 def clean_up(seen: Observed) -> Outcome:

@@ -18,7 +18,7 @@ from finetune_operator.core import (
     names,
     progress,
 )
-from finetune_operator.core.conditions import TRUE, Fact
+from finetune_operator.core.conditions import TRUE, Fact, Summary
 from finetune_operator.core.observed import ChildJob, ChildPod, ChildState, Observed
 from finetune_operator.core.outcome import Outcome
 from finetune_operator.core.plan import (
@@ -67,7 +67,7 @@ def decide(seen: Observed, policy: Policy) -> Outcome:
     """The next step of training in the cluster; the data is in order."""
     status = seen.job.status
     if (old := leftover(seen)) is not None:
-        return _wait_for_removal(old)
+        return _wait_for_removal(seen, old)
     if attempts.is_over(status):
         return _next_attempt(seen, policy)
     if (over := ended(seen, policy)) is not None:
@@ -80,11 +80,37 @@ def decide(seen: Observed, policy: Policy) -> Outcome:
     return _active(seen, policy, child)
 
 
-def _wait_for_removal(child: ChildJob) -> Outcome:
+def _wait_for_removal(seen: Observed, child: ChildJob) -> Outcome:
     if not child.deleting:
         return Outcome(action=DeleteChild(name=child.name, uid=child.uid))
     message = f"Waiting for Job {child.name} to stop"
-    return Outcome(summary=conditions.working(Phase.PENDING, Reason.STARTING, message))
+    return until_gone(seen, conditions.working(Phase.PENDING, Reason.STARTING, message), child)
+
+
+def until_gone(seen: Observed, summary: Summary, *children: ChildJob) -> Outcome:
+    """The summary while pods of these children stop; one that does not is named, with a remedy.
+
+    Nobody replaces a pod before it is gone, and a lost node keeps it for ever.
+    """
+    uids = {child.uid for child in children}
+    going = [(pod.due, pod) for pod in seen.pods if pod.job_uid in uids and pod.due is not None]
+    if not going:
+        return Outcome(summary=summary)
+    due, pod = min(going, key=lambda one: one[0])
+    left = (due - seen.now).total_seconds() + _OVERDUE_SECONDS
+    if left > 0:
+        return Outcome(summary=summary, look_again_after=left)
+    by = f"{due:%Y-%m-%d %H:%M:%S} UTC"
+    message = (
+        f"Pod {pod.name} on node {pod.node or 'unknown'} should have stopped by {by}: if the node"
+        " is gone, delete the Node, or the pod with --force"
+    )
+    if pod.exit_code is not None:
+        message = (
+            f"Pod {pod.name} has ended and should have been gone by {by}: see which of its"
+            " finalizers holds it, and whether what should remove that runs"
+        )
+    return Outcome(summary=replace(summary, message=message, reconciling=False, stalled=True))
 
 
 def _next_attempt(seen: Observed, policy: Policy) -> Outcome:
@@ -205,8 +231,10 @@ def _active(seen: Observed, policy: Policy, child: ChildJob) -> Outcome:
     running = pod is not None and pod.phase == "Running"
     if not running and child.spec_digest not in ("", names.pod_digest(seen.job)):
         return _edited(seen, status)
-    if pod is not None and pod.due is not None and running:
-        return _stopping(seen, status, pod, pod.due)
+    if pod is not None and pod.deleting and running:
+        message = "Waiting for the training pod to save a checkpoint and stop"
+        stopping = conditions.working(Phase.RUNNING, Reason.RUNNING, message)
+        return replace(until_gone(seen, stopping, child), status=status)
     if pod is not None and running:
         said = progress.sentence(
             status, "The training pod is running", progress.scoring(told_by(seen, child))

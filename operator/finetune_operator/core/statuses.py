@@ -82,7 +82,7 @@ def with_error(
     told = conditions.summarise(
         job.status,
         conditions.keep_suspended(job.status, summary),
-        generation=job.metadata.generation,
+        meta=job.metadata,
         now=now,
     )
     if not isinstance(error, Terminal):

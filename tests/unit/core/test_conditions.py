@@ -138,14 +138,14 @@ def test_what_others_wrote_stays() -> None:
         last_transition_time=stamp(-99),
     )
     status = FineTuneJobStatus(conditions=[foreign])
-    after = conditions.summarise(status, FAILED, generation=1, now=NOW)
+    after = conditions.summarise(status, FAILED, meta=a_job().metadata, now=NOW)
     assert after.conditions[-1] == foreign
 
 
 def test_facts_outlive_summaries_that_say_nothing_of_them() -> None:
     valid = Fact(type=ConditionType.DATA_VALID, status=TRUE, reason=Reason.DATA_ACCEPTED)
     status = conditions.merge(a_job().status, [valid], generation=1, now=NOW)
-    status = conditions.summarise(status, FAILED, generation=1, now=NOW)
+    status = conditions.summarise(status, FAILED, meta=a_job().metadata, now=NOW)
     assert conditions.is_true(status, ConditionType.DATA_VALID)
 
 

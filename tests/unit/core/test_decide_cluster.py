@@ -281,7 +281,8 @@ def test_data_that_the_trainer_refuses_is_not_called_in_order() -> None:
         pytest.param(-29, "to save a checkpoint and stop", False, 1, id="its end is not told yet"),
         pytest.param(
             -31,
-            "on node node-1 should have stopped by 11:59:29 UTC: if the node is gone, delete",
+            "on node node-1 should have stopped by 2026-11-22 11:59:29 UTC: if the node is gone,"
+            " delete",
             True,
             None,
             id="with a lost node: for ever",

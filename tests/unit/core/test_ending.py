@@ -339,6 +339,62 @@ def test_a_model_that_is_there_already_is_not_thrown_away() -> None:
     assert isinstance(decide(seen(in_cluster, done, pods=(pod,)), POLICY).action, ExportResult)
 
 
+# Pods that do not stop
+
+
+@pytest.mark.parametrize(
+    ("job", "want_reason"),
+    [
+        pytest.param(
+            told(started(a_job(spec={"cancel": True})), CANCELLING), Reason.CANCELLING, id="cancel"
+        ),
+        pytest.param(
+            told(started(a_job(spec={"suspend": True})), PAUSING), Reason.PAUSING, id="suspend"
+        ),
+        pytest.param(
+            started(a_job(spec={"activeDeadlineSeconds": 100})), Reason.CANCELLING, id="deadline"
+        ),
+        pytest.param(started(a_job(), attempt=2), Reason.STARTING, id="before the next attempt"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("due", "pod", "want_in_message", "want_look"),
+    [
+        pytest.param(100, {}, "Waiting for ", 130, id="within its grace"),
+        pytest.param(
+            -31,
+            {},
+            "tune-pod on node node-1 should have stopped by 2026-11-22 11:59:29 UTC",
+            None,
+            id="with a lost node",
+        ),
+        pytest.param(
+            -31,
+            {"phase": "Failed", "exit_code": 75},
+            "tune-pod has ended and should have been gone by 2026-11-22 11:59:29 UTC",
+            None,
+            id="held by a finalizer",
+        ),
+    ],
+)
+def test_a_pod_that_holds_up_what_was_asked_for_is_named(
+    job: FineTuneJob,
+    want_reason: Reason,
+    due: float,
+    pod: dict[str, Any],
+    want_in_message: str,
+    want_look: float | None,
+) -> None:
+    child = a_child(job, deleting=True)
+    going = a_pod(child, name="tune-pod", deleting=True, due=at(due), **pod)
+    plan = decide(seen(job, child, pods=(going,)), POLICY)
+    assert plan.action is None
+    assert want_in_message in (plan.status.message or "")
+    assert reason_of(plan) == want_reason
+    assert ("Stalled" in kinds_true(plan)) == (due < 0)
+    assert plan.look_again_after == want_look
+
+
 # Deadline
 
 

@@ -125,7 +125,7 @@ def test_every_failure_says_how_it_runs_again_however_long_it_is() -> None:
     )
     assert stalled is not None
     assert ready is not None
-    command = f'kubectl annotate ftj NAME --overwrite {RETRY_ANNOTATION}="$(date +%s)"'
+    command = f'kubectl annotate ftj -n default tune --overwrite {RETRY_ANNOTATION}="$(date +%s)"'
     assert stalled.message.endswith(f"… (to run it again: {command})")
     assert len(stalled.message) == 1024
     assert "kubectl" not in ready.message, "columns and Events stay short"
