@@ -34,6 +34,9 @@ class Hosted(Submissions, Protocol):
     def error(self, key: Key) -> OperatorError | None:
         """What the service last answered instead, if it did."""
 
+    async def authenticate(self, job: FineTuneJob) -> None:
+        """Makes sure that there is a key or token; raises if there is none."""
+
     async def pause(self, job: FineTuneJob, job_id: str) -> RemoteJob:
         """Pauses; the job as it is then."""
 
@@ -129,6 +132,9 @@ class Actor:
             case plan.Submit():
                 job = await self._submitter.submit(job, action.suffix, memory)
             case plan.Look():
+            case plan.Authenticate():
+                await hosted.authenticate(job)
+                found = replace(found, authenticated=True)
                 job = await self._submitter.look(job, action.suffix, memory)
                 found = replace(found, looked=True)
             case plan.CancelRemote():

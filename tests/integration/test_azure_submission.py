@@ -13,6 +13,7 @@ import pytest
 from aiohttp import web
 
 from finetune_api.reasons import Reason
+from finetune_operator.adapters.resources import SECRETS
 from finetune_operator.core.azure_errors import Fenced
 from finetune_operator.core.errors import Ambiguous, OperatorError, Terminal, Transient
 from support.azure_account import submit, v1_client
@@ -303,6 +304,18 @@ async def test_a_wrong_key_is_named_and_its_replacement_is_taken_up_at_once(
     assert "Secret `azure` (key `api-key`)" in caught.value.message
     hosted.namespace.secrets[SECRET][SECRET_KEY] = right
     assert (await hosted.create(SUFFIX)).raw_status == "pending"
+
+
+async def test_a_secret_that_may_not_be_read_is_told_before_anything_is_begun(
+    hosted: Hosted,
+) -> None:
+    hosted.namespace.denies.add(SECRETS)
+    with pytest.raises(Transient) as caught:
+        await hosted.backend.authenticate(hosted.job())
+    assert caught.value.reason is Reason.SECRET_ACCESS_DENIED
+    hosted.namespace.denies.clear()
+    await hosted.backend.authenticate(hosted.job())
+    assert hosted.requests == {}, "nothing is asked of the service"
 
 
 async def test_an_unknown_model_is_the_end(hosted: Hosted) -> None:

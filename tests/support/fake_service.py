@@ -97,6 +97,9 @@ class FakeHosted:
     def forget(self, key: Key) -> None:
         self.watched.pop(key, None)
 
+    async def authenticate(self, job: FineTuneJob) -> None:
+        self.hook("before", "authenticate")
+
     async def create(
         self, job: FineTuneJob, *, suffix: str, training_file: str, validation_file: str | None
     ) -> RemoteJob:

@@ -1,7 +1,7 @@
 """The hosted backend: one job at the service per attempt, created once, followed to its end.
 
-Pure. The order is: finalizer, marker in status, then the request; whoever finds a marker without
-an id looks for the job before anything is sent again.
+Pure. The order is: key or token, finalizer, marker in status, then the request; whoever finds a
+marker without an id looks for the job before anything is sent again.
 """
 
 from finetune_api.constants import FINALIZER
@@ -21,6 +21,7 @@ from finetune_operator.core.observed import TERMINAL, Observed, Remote, RemoteJo
 from finetune_operator.core.outcome import Outcome
 from finetune_operator.core.plan import (
     AddFinalizer,
+    Authenticate,
     DropFinalizer,
     ExportResult,
     PauseRemote,
@@ -42,9 +43,12 @@ _ASK_AGAIN = 30.0
 def decide(seen: Observed, policy: Policy) -> Outcome:
     """The next step of a hosted job; the data is in order and uploaded."""
     status = seen.job.status
+    begins = attempts.is_over(status)
+    if begins and not seen.found.authenticated:
+        return Outcome(action=Authenticate())
     if (held := _held(seen)) is not None:
         return held
-    if attempts.is_over(status):
+    if begins:
         return Outcome(action=WriteStatus(status=submission.begin(seen), records_submission=True))
     if hosted(status).job_id is None:
         return submission.submit(seen, policy)

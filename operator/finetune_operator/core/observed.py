@@ -185,6 +185,8 @@ class Found:
     """The ServiceAccount of tenant pods was created, or is there."""
     asked: bool = False
     """The service was asked to pause or resume: once is enough."""
+    authenticated: bool = False
+    """There is a key or token to ask the service with."""
     looked: bool = False
     """The service's list was searched for the submission, in vain."""
     remote: Remote | None = None

@@ -111,6 +111,11 @@ class Submit:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Authenticate:
+    """Have the key or token at hand, without which nothing is worth beginning."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Look:
     """Search the service's jobs for the submission; adopt what is found."""
 
@@ -152,7 +157,9 @@ class Refresh:
     job_id: str
 
 
-RemoteAction = Submit | Look | CancelRemote | CancelTwin | PauseRemote | ResumeRemote | Refresh
+RemoteAction = (
+    Authenticate | Submit | Look | CancelRemote | CancelTwin | PauseRemote | ResumeRemote | Refresh
+)
 
 Action = (
     WriteStatus

@@ -43,16 +43,24 @@ def killed_at(method: str, path: str, moment: Moment, *, drop: bool = False) -> 
     return scenario
 
 
-def killed_while_it_reads_the_key(site: Site) -> None:
-    with ApiGate(site.kube.plane, site.folder) as gate:
-        barrier = gate.hold("GET", "/secrets/azure$")
-        first = site.operator(kubeconfig=gate.kubeconfig).wait_until_leading()
-        site.submit("orca")
-        wait_for(barrier.held.is_set, "the key is read", told=first.told)
-        first.kill()
-        gate.release(barrier, drop=True)
-    with site.operator("operator-2").wait_until_leading():
-        _succeeded_once(site)
+def killed_while_it_reads_the_key(*, marked: bool) -> Scenario:
+    """It is read before the marker is written, and once more for the request."""
+
+    def scenario(site: Site) -> None:
+        with ApiGate(site.kube.plane, site.folder) as gate:
+            before, after = (gate.hold("GET", "/secrets/azure$") for _ in range(2))
+            first = site.operator(kubeconfig=gate.kubeconfig).wait_until_leading()
+            site.submit("orca")
+            wait_for(before.held.is_set, "the key is read", told=first.told)
+            if marked:
+                gate.release(before)
+                wait_for(after.held.is_set, "the key is read again", told=first.told)
+            first.kill()
+            assert ("submission" in site.status("orca").get("azureOpenAI", {})) == marked
+        with site.operator("operator-2").wait_until_leading():
+            _succeeded_once(site)
+
+    return scenario
 
 
 def killed_again_while_it_looks(site: Site) -> None:
@@ -263,7 +271,8 @@ def row(scenario: Scenario, narrative: str) -> object:
 @pytest.mark.parametrize(
     "scenario",
     [
-        row(killed_while_it_reads_the_key, "killed while it reads the key"),
+        row(killed_while_it_reads_the_key(marked=False), "killed while it reads the key"),
+        row(killed_while_it_reads_the_key(marked=True), "killed with its marker just written"),
         row(killed_at("POST", JOBS_PATH, "before"), "killed at the create, which is late"),
         row(killed_at("POST", JOBS_PATH, "before", drop=True), "killed at a create that is lost"),
         row(killed_at("POST", JOBS_PATH, "after"), "killed before the create is answered"),

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from finetune_api.job import FineTuneJob
 from finetune_api.reasons import ConditionType, Phase, Reason
 from finetune_api.status import AzureOpenAIStatus
 from finetune_operator.core import conditions, names
@@ -12,6 +13,7 @@ from finetune_operator.core.decide import decide
 from finetune_operator.core.observed import RemoteCheckpoint, SubmissionFacts
 from finetune_operator.core.plan import (
     AddFinalizer,
+    Authenticate,
     DropFinalizer,
     ExportResult,
     Look,
@@ -44,13 +46,25 @@ TAKEOVER = POLICY.takeover_wait + LAG
 # The submission
 
 
-def test_first_the_finalizer() -> None:
-    assert decide(seen(prepared(a_job(hosted=True))), POLICY).action == AddFinalizer()
+@pytest.mark.parametrize(
+    "job",
+    [
+        pytest.param(prepared(a_job(hosted=True)), id="of a new job"),
+        pytest.param(prepared(a_job(hosted=True, held=True)), id="of one that a finalizer holds"),
+    ],
+)
+def test_before_anything_is_written_there_is_a_key(job: FineTuneJob) -> None:
+    assert decide(seen(job), POLICY).action == Authenticate()
+
+
+def test_then_the_finalizer() -> None:
+    job = prepared(a_job(hosted=True))
+    assert decide(seen(job, authenticated=True), POLICY).action == AddFinalizer()
 
 
 def test_then_the_marker_with_what_is_frozen_by_it() -> None:
     job = prepared(a_job(hosted=True, held=True, generation=4))
-    action = decide(seen(job), POLICY).action
+    action = decide(seen(job, authenticated=True), POLICY).action
     assert isinstance(action, WriteStatus)
     assert action.records_submission
     part = action.status.azure_open_ai
@@ -66,7 +80,7 @@ def test_a_new_attempt_forgets_the_old_job_but_not_the_files() -> None:
     part = job.status.azure_open_ai or AzureOpenAIStatus()
     over = [a.model_copy(update={"end_time": stamp(-5)}) for a in job.status.attempts or ()]
     job = job.model_copy(update={"status": job.status.model_copy(update={"attempts": over})})
-    action = decide(seen(job), POLICY).action
+    action = decide(seen(job, authenticated=True), POLICY).action
     assert isinstance(action, WriteStatus)
     fresh = action.status.azure_open_ai
     assert fresh is not None

@@ -12,7 +12,7 @@ from finetune_operator.core.decide import decide
 from finetune_operator.core.observed import ChildState
 from finetune_operator.core.plan import (
     Action,
-    AddFinalizer,
+    Authenticate,
     CreatePrepare,
     DeleteChild,
     Plan,
@@ -279,7 +279,7 @@ def test_a_child_that_is_over_is_judged_by_a_pod_that_was_really_seen() -> None:
     ("hosted", "want"),
     [
         pytest.param(False, WriteStatus, id="in the cluster: the attempt is written down"),
-        pytest.param(True, AddFinalizer, id="hosted: the finalizer comes before the marker"),
+        pytest.param(True, Authenticate, id="hosted: the key comes before all that follows"),
     ],
 )
 def test_good_data_is_followed_by_the_backend(hosted: bool, want: type[Action]) -> None:

@@ -107,6 +107,10 @@ class HostedBackend:
             account.poller.close()
             del self._accounts[account.id]
 
+    async def authenticate(self, job: FineTuneJob) -> None:
+        """Have the job's key or token at hand; Transient if there is none."""
+        await self._account(job).service.authenticate()
+
     async def create(
         self, job: FineTuneJob, *, suffix: str, training_file: str, validation_file: str | None
     ) -> RemoteJob:

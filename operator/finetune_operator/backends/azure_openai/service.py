@@ -79,6 +79,10 @@ class FineTuningService:
         self._fence, self._count = fence, count
         self._jobs = self._jobs_over(http)
 
+    async def authenticate(self) -> None:
+        """Have a key or token at hand; Transient if there is none."""
+        await self._bearer()
+
     async def create(self, body: Mapping[str, Any]) -> RemoteJob:
         """Create a job: one POST on a connection of its own, while the lease lasts.
 
