@@ -50,6 +50,7 @@ class Reason(StrEnum):
     SUCCEEDED = "Succeeded"
     RETRYING = "Retrying"
     RETRY_REQUESTED = "RetryRequested"
+    CHECKPOINT_LOST = "CheckpointLost"
 
     # On request
     PREEMPTED = "Preempted"

@@ -113,6 +113,9 @@ class Actor:
                 found = replace(found, account_ensured=True)
             case plan.SetTtl():
                 await cluster.set_ttl(job, action.name, action.seconds)
+            case plan.FindClaim():
+                there = await cluster.has_claim(job, action.name)
+                found = replace(found, claim_there=there)
             case plan.OwnClaim():
                 await cluster.own_claim(job, action.name, delete=action.delete)
                 job = await self._writer.status(job, action.status)

@@ -66,6 +66,16 @@ def end(
     return status.model_copy(update={"attempts": [*status.attempts[:-1], last]})
 
 
+def remark(status: FineTuneJobStatus, message: str) -> FineTuneJobStatus:
+    """Status with what came to light about the last attempt after its end."""
+    if not status.attempts:
+        return status
+    last = status.attempts[-1]
+    said = f"{last.message.rstrip('.')}; {message}" if last.message else message
+    told = last.model_copy(update={"message": conditions.bounded(said)})
+    return status.model_copy(update={"attempts": [*status.attempts[:-1], told]})
+
+
 def seconds_to_retry(
     since: str | datetime | None, retries: int, delay: float, now: datetime
 ) -> float:

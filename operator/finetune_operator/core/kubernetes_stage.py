@@ -5,13 +5,13 @@ failure ends that Job, and another attempt is decided here.
 """
 
 from dataclasses import replace
-from datetime import datetime
 
 from finetune_api.constants import COMPONENT_TRAINER
 from finetune_api.reasons import ConditionType, ExitCode, Phase, Reason
 from finetune_api.status import FineTuneJobStatus, KubernetesStatus
 from finetune_operator.core import (
     attempts,
+    claims,
     conditions,
     failure,
     kubernetes_end,
@@ -30,7 +30,7 @@ from finetune_operator.core.plan import (
     WriteStatus,
 )
 from finetune_operator.core.pod_story import follow, told_by
-from finetune_operator.core.waits import current_pod, lacks_our_config, waiting
+from finetune_operator.core.waits import current_pod, lacks_ours, waiting
 
 _OVERDUE_SECONDS = 30.0
 """After a pod's grace: a kubelet that is there has reported its end by then."""
@@ -122,6 +122,8 @@ def _next_attempt(seen: Observed, policy: Policy) -> Outcome:
         wait = attempts.seconds_to_retry(since, retries, policy.retry_delay, seen.now)
         if wait > 0:
             return Outcome(look_again_after=wait)
+    if (lost := claims.lost(seen)) is not None:
+        return lost
     started = attempts.begin(seen.job, seen.now, kubernetes=_fresh(status), result=None)
     return Outcome(action=WriteStatus(status=started))
 
@@ -248,27 +250,10 @@ def _active(seen: Observed, policy: Policy, child: ChildJob) -> Outcome:
     outcome = waiting(seen, policy, child, otherwise)
     if outcome.action is not None:
         return outcome
-    if outcome.summary is not None and lacks_our_config(outcome.summary, child):
-        message = f"ConfigMap {child.name} was deleted: starting again with a new one"
-        return _afresh(seen, status, message)
-    return Outcome(
-        status=status, summary=outcome.summary, look_again_after=outcome.look_again_after
-    )
-
-
-def _stopping(seen: Observed, status: FineTuneJobStatus, pod: ChildPod, due: datetime) -> Outcome:
-    """A pod on its way out, which nobody replaces before it is gone: a lost node keeps it."""
-    node = pod.node or "unknown"
-    message = "Waiting for the training pod to save a checkpoint and stop"
-    left = (due - seen.now).total_seconds() + _OVERDUE_SECONDS
-    if left <= 0:
-        message = (
-            f"Pod {pod.name} on node {node} should have stopped by {due:%H:%M:%S} UTC: if the node"
-            " is gone, delete the Node, or the pod with --force; another pod follows then"
-        )
-    summary = conditions.working(Phase.RUNNING, Reason.RUNNING, message)
-    stuck = replace(summary, reconciling=False, stalled=True) if left <= 0 else summary
-    return Outcome(status=status, summary=stuck, look_again_after=left if left > 0 else None)
+    told = outcome.summary
+    if told is not None and (lacking := lacks_ours(seen.job, told, child)) is not None:
+        return _afresh(seen, status, f"{lacking} was deleted: starting again with a new one")
+    return Outcome(status=status, summary=told, look_again_after=outcome.look_again_after)
 
 
 def _edited(seen: Observed, status: FineTuneJobStatus) -> Outcome:

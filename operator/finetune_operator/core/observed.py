@@ -181,6 +181,8 @@ class Found:
     """The API server itself said that the current attempt's Job is not there."""
     pods_confirmed: bool = False
     """The pods are as the API server itself listed them."""
+    claim_there: bool | None = None
+    """The job's own PVC is there, and not on its way out; None: not asked."""
     account_ensured: bool = False
     """The ServiceAccount of tenant pods was created, or is there."""
     asked: bool = False

@@ -76,6 +76,13 @@ class ReadEvents:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FindClaim:
+    """Ask whether the job's own PVC is there still, before another attempt builds on it."""
+
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class OwnClaim:
     """Let the job's own PVC go with it, or not any more; then write this status."""
 
@@ -171,6 +178,7 @@ Action = (
     | EnsureAccount
     | SetTtl
     | ReadEvents
+    | FindClaim
     | OwnClaim
     | ExportResult
     | AddFinalizer

@@ -6,8 +6,9 @@ Pure; the explanations themselves are in `waiting`.
 from dataclasses import replace
 from datetime import datetime
 
+from finetune_api.job import FineTuneJob
 from finetune_api.reasons import ConditionType, Phase, Reason
-from finetune_operator.core import conditions
+from finetune_operator.core import conditions, names
 from finetune_operator.core.conditions import FALSE, Fact, Summary, parse_time
 from finetune_operator.core.manifests import TRAINER_ACCOUNT
 from finetune_operator.core.observed import ChildJob, ChildPod, Observed
@@ -62,10 +63,14 @@ def _lacks_our_account(wait: Wait) -> bool:
     return wait.reason is Reason.SERVICE_ACCOUNT_NOT_FOUND and ours
 
 
-def lacks_our_config(summary: Summary, child: ChildJob) -> bool:
-    """Whether the attempt's own ConfigMap, which has its Job's name, is what the pod lacks."""
-    missing = summary.reason is Reason.CONFIG_MAP_NOT_FOUND
-    return missing and summary.message.startswith(f"ConfigMap {child.name} is missing")
+def lacks_ours(job: FineTuneJob, summary: Summary, child: ChildJob) -> str | None:
+    """What the pod lacks, if the operator made it: the attempt's ConfigMap, the job's own claim."""
+    ours = {
+        Reason.CONFIG_MAP_NOT_FOUND: f"ConfigMap {child.name}",
+        Reason.VOLUME_NOT_FOUND: f"PersistentVolumeClaim {names.output_claim_name(job)}",
+    }
+    lacking = ours.get(summary.reason)
+    return lacking if lacking and summary.message.startswith(f"{lacking} is missing") else None
 
 
 def _queued(seen: Observed, child: ChildJob, otherwise: Summary) -> Outcome:

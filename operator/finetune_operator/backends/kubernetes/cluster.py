@@ -96,8 +96,7 @@ class Cluster:
             self._create(CONFIG_MAPS, job, manifests.config_map(job, name, config, around)),
         ]
         if job.spec.output is None:
-            wanted = manifests.output_claim(job, claim, around)
-            first.append(self._create(PVCS, job, wanted))
+            first.append(self._create_claim(job, manifests.output_claim(job, claim, around)))
         await asyncio.gather(*first)
         await self._create_job(job, child)
 
@@ -105,6 +104,23 @@ class Cluster:
         """Before the job's own claim: it stays, and a refused Job must not leave one behind."""
         with contextlib.suppress(AlreadyExists):
             await self._api.create(JOBS, job.metadata.namespace, manifest, dry_run=True)
+
+    async def _create_claim(self, job: FineTuneJob, manifest: Manifest) -> None:
+        """No pod can mount a claim that is going, but one that is using it keeps it."""
+        claim = await self._create(PVCS, job, manifest)
+        if _is_going(claim):
+            raise Transient(
+                Reason.VOLUME_PENDING,
+                f"PersistentVolumeClaim {manifest['metadata']['name']} is being deleted: it is made"
+                " anew once no pod uses it any more",
+                retry_after=5.0,
+                waits_for_user=True,
+            )
+
+    async def has_claim(self, job: FineTuneJob, name: str) -> bool:
+        """Whether the job's own claim is there, and stays."""
+        found = await self._api.get(PVCS, job.metadata.namespace, name)
+        return found is not None and not _is_going(found)
 
     async def own_claim(self, job: FineTuneJob, name: str, *, delete: bool) -> None:
         """Makes the job the owner of its claim, so that both go together, or takes that back."""
@@ -190,6 +206,10 @@ class Cluster:
         if found.get("data") != data:
             name = manifest["metadata"]["name"]
             await self._api.merge_patch(CONFIG_MAPS, job.metadata.namespace, name, {"data": data})
+
+
+def _is_going(found: Json) -> bool:
+    return "deletionTimestamp" in found["metadata"]
 
 
 def _is_labelled(found: Json, job: FineTuneJob) -> bool:
