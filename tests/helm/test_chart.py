@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from finetune_api import constants
-from finetune_operator.settings import PREFIX, Settings
+from finetune_operator.settings import PREFIX, InvalidSettings, Settings
 from support.chart import (
     CHART,
     ROOT,
@@ -288,13 +288,6 @@ def test_a_drain_leaves_a_standby(replicas: int, want: list[int]) -> None:
         pytest.param("tenants[0].secretNames={*}", "tenants.0", id="a wildcard for Secrets"),
         pytest.param("fetch.allowedRanges={10.0.0.1}", "fetch.allowedRanges", id="no range"),
         pytest.param("fetch.deniedRanges={10.0.0.0/129}", "fetch.deniedRanges", id="too narrow"),
-        pytest.param(
-            "settings.azureCreateTimeoutSeconds=10", "azureCreateTimeout", id="longer than a lease"
-        ),
-        pytest.param(
-            "settings.leaseRenewDeadlineSeconds=10", "leaseRenewDeadline", id="ends after the lease"
-        ),
-        pytest.param("settings.leaseRetrySeconds=6", "leaseRetrySeconds", id="renews too late"),
         pytest.param("azure.authorityHost=http://a", "authorityHost", id="tokens over http"),
         pytest.param(
             "azure.caBundle=x,azure.caConfigMap.name=y", "azure", id="the CA from two places"
@@ -307,6 +300,75 @@ def test_a_drain_leaves_a_standby(replicas: int, want: list[int]) -> None:
 def test_values_that_mean_nothing_are_refused(option: str, want: str) -> None:
     with pytest.raises(HelmRefused, match=re.escape(want)):
         render("--set", option)
+
+
+def settings(text: str) -> Settings:
+    """What the operator makes of chart values `name=1,other=2`."""
+    snake = {re.sub("([A-Z])", r"_\1", name).upper(): value for name, value in pairs(text)}
+    return Settings.from_env({f"{PREFIX}{name}": value for name, value in snake.items()})
+
+
+def pairs(text: str) -> list[tuple[str, str]]:
+    """`name=1,other=2`, taken apart."""
+    return [(name, value) for name, _, value in (each.partition("=") for each in text.split(","))]
+
+
+def set_settings(text: str) -> str:
+    """The same for Helm's `--set-json`."""
+    return ",".join(f"settings.{name}={value}" for name, value in pairs(text))
+
+
+# One setting alone at the edge: the chart must know the operator's own defaults of the others.
+@pytest.mark.parametrize(
+    ("fits", "does_not", "want"),
+    [
+        pytest.param(
+            "leaseRenewDeadlineSeconds=9.9",
+            "leaseRenewDeadlineSeconds=10",
+            "settings.leaseRenewDeadlineSeconds (10) must be shorter than"
+            " settings.leaseDurationSeconds (10): a leader must end before another one begins",
+            id="a leader that would outlive its lease",
+        ),
+        pytest.param(
+            "leaseDurationSeconds=7.1",
+            "leaseDurationSeconds=7",
+            "settings.leaseRenewDeadlineSeconds (7) must be shorter than"
+            " settings.leaseDurationSeconds (7): a leader must end before another one begins",
+            id="a lease that ends before its leader",
+        ),
+        pytest.param(
+            "leaseRetrySeconds=3.5",
+            "leaseRetrySeconds=3.6",
+            "settings.leaseRetrySeconds (3.6) must be at most half of"
+            " settings.leaseRenewDeadlineSeconds (7): a leader must be able to renew in time",
+            id="a leader that would renew too late",
+        ),
+        pytest.param(
+            "azureCreateTimeoutSeconds=7.9",
+            "azureCreateTimeoutSeconds=8",
+            "settings.azureCreateTimeoutSeconds (8) and settings.leaseRetrySeconds (2) together"
+            " must be shorter than settings.leaseDurationSeconds (10): a hosted job is created"
+            " only while the lease outlasts the request",
+            id="a submission that would not fit into the lease",
+        ),
+        pytest.param(
+            "leaseDurationSeconds=60,leaseRenewDeadlineSeconds=40,azureCreateTimeoutSeconds=30",
+            "leaseDurationSeconds=60,leaseRenewDeadlineSeconds=60,azureCreateTimeoutSeconds=30",
+            "settings.leaseRenewDeadlineSeconds (60) must be shorter than"
+            " settings.leaseDurationSeconds (60)",
+            id="a longer lease",
+        ),
+    ],
+)
+def test_the_chart_and_the_operator_refuse_the_same_leases(
+    fits: str, does_not: str, want: str
+) -> None:
+    render("--set-json", set_settings(fits))
+    settings(fits)
+    with pytest.raises(HelmRefused, match=re.escape(want)):
+        render("--set-json", set_settings(does_not))
+    with pytest.raises(InvalidSettings):
+        settings(does_not)
 
 
 def leaves(schema: Manifest, path: str = "") -> set[str]:

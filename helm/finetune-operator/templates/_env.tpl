@@ -6,8 +6,29 @@
 {{- .Values.images.trainer | default (printf "finetune-trainer:%s" .Chart.AppVersion) -}}
 {{- end -}}
 
+{{/* What the leader does must fit into its lease: with other settings the operator ends at once. */}}
+{{- define "finetune-operator.requireLeaseThatHolds" -}}
+{{- $defaults := dict "leaseDurationSeconds" 10 "leaseRenewDeadlineSeconds" 7 "leaseRetrySeconds" 2 "azureCreateTimeoutSeconds" 5 }}
+{{- with merge (dict) .Values.settings $defaults }}
+{{- $lease := float64 .leaseDurationSeconds }}
+{{- $deadline := float64 .leaseRenewDeadlineSeconds }}
+{{- $retry := float64 .leaseRetrySeconds }}
+{{- $create := float64 .azureCreateTimeoutSeconds }}
+{{- if ge $deadline $lease }}
+{{- fail (printf "settings.leaseRenewDeadlineSeconds (%v) must be shorter than settings.leaseDurationSeconds (%v): a leader must end before another one begins" $deadline $lease) }}
+{{- end }}
+{{- if gt (mulf 2 $retry) $deadline }}
+{{- fail (printf "settings.leaseRetrySeconds (%v) must be at most half of settings.leaseRenewDeadlineSeconds (%v): a leader must be able to renew in time" $retry $deadline) }}
+{{- end }}
+{{- if ge (addf $create $retry) $lease }}
+{{- fail (printf "settings.azureCreateTimeoutSeconds (%v) and settings.leaseRetrySeconds (%v) together must be shorter than settings.leaseDurationSeconds (%v): a hosted job is created only while the lease outlasts the request" $create $retry $lease) }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
 {{/* One variable for each setting; an empty value leaves the operator's own default. */}}
 {{- define "finetune-operator.env" -}}
+{{- include "finetune-operator.requireLeaseThatHolds" . }}
 - name: FINETUNE_POD_NAME
   valueFrom:
     fieldRef:
