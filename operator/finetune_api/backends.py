@@ -8,7 +8,16 @@ from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field, StringConstraints
 
-from finetune_api.schema import ApiModel, Name, Shape, Shaped, cel, list_map, validations
+from finetune_api.schema import (
+    ApiModel,
+    Count,
+    Name,
+    Shape,
+    Shaped,
+    cel,
+    list_map,
+    validations,
+)
 from finetune_api.sources import SecretKeyRef, SecretRef
 
 
@@ -71,52 +80,115 @@ class AzureOpenAI(ApiModel):
     training_type: TrainingType | None = None
     """Absent: the service decides (Standard)."""
     suffix: (
-        Annotated[str, StringConstraints(min_length=1, max_length=18, pattern=r"^[A-Za-z0-9_-]+$")]
+        Annotated[
+            str,
+            StringConstraints(max_length=18),
+            Shaped(
+                Shape(
+                    pattern="[A-Za-z0-9_-]+",
+                    message="`suffix` must be letters, digits, '_' and '-', such as gsm8k-v2",
+                )
+            ),
+        ]
         | None
     ) = None
     """Becomes part of the model's name; the operator's marker follows it."""
     auth: AzureAuth
 
 
-_QUANTITY = r"^[0-9]+(\.[0-9]+)?([numkMGTPE]|[KMGTPE]i|[eE][0-9]+)?$"
 _QUANTITY_LENGTH = 32
-Quantity = Annotated[str, StringConstraints(max_length=_QUANTITY_LENGTH, pattern=_QUANTITY)]
-Resources = Annotated[
-    dict[str, int | Quantity],
-    Field(
-        max_length=16,
-        json_schema_extra={
-            "additionalProperties": {
-                "x-kubernetes-int-or-string": True,
-                "maxLength": _QUANTITY_LENGTH,
-                "pattern": _QUANTITY,
-            }
-        },
+# A fraction without quotes never gets here: to the API server it is of the wrong type.
+Quantity = Annotated[
+    int | Annotated[str, StringConstraints(max_length=_QUANTITY_LENGTH)],
+    Shaped(
+        Shape(
+            of="string(self)",
+            pattern=r"[0-9]+(\.[0-9]+)?([numkMGTPE]|[KMGTPE]i|[eE][0-9]{1,2})?",
+            message="must be a quantity such as `2`, `500m` or `16Gi`, and not below 0",
+        )
     ),
+    Field(json_schema_extra={"x-kubernetes-int-or-string": True, "maxLength": _QUANTITY_LENGTH}),
+]
+_KNOWN_RESOURCES = cel(
+    """self.all(k, k in ['cpu', 'memory', 'ephemeral-storage'] || k.startsWith('hugepages-')
+    || k.contains('/'))""",
+    "a resource is `cpu`, `memory`, `ephemeral-storage`, `hugepages-SIZE` or has a domain before"
+    " its name, such as `nvidia.com/gpu`",
+)
+Resources = Annotated[
+    dict[str, Quantity],
+    Field(max_length=16, json_schema_extra=validations(_KNOWN_RESOURCES)),
 ]
 
 
 class ResourceRequirements(ApiModel):
     """Requests and limits of the training container."""
 
+    model_config = ConfigDict(
+        json_schema_extra=validations(
+            # What is no quantity is told so where it stands.
+            cel(
+                """!has(self.requests) || !has(self.limits) || self.requests.all(k,
+                !(k in self.limits) || !isQuantity(string(self.requests[k]))
+                || !isQuantity(string(self.limits[k]))
+                || !quantity(string(self.requests[k]))
+                    .isGreaterThan(quantity(string(self.limits[k]))))""",
+                "`requests` must not be above `limits`: lower the one or raise the other",
+            ),
+            cel(
+                """!has(self.requests) || self.requests.all(k, !k.contains('/')
+                || (has(self.limits) && k in self.limits
+                    && string(self.requests[k]) == string(self.limits[k])))""",
+                "`requests` of a device such as `nvidia.com/gpu` must be the same as its `limits`:"
+                " name it in `limits` alone",
+            ),
+        )
+    )
+
     requests: Resources | None = None
     """What the scheduler sets aside. Absent: the limits."""
     limits: Resources | None = None
-    """What the container may use at most."""
+    """What the container may use at most. Half a CPU is `500m` or `"0.5"`, with the quotes."""
 
 
 class EnvVar(ApiModel):
     """A plain environment variable; secrets do not belong here."""
 
     name: Annotated[
-        str, StringConstraints(min_length=1, max_length=256, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+        str,
+        StringConstraints(max_length=256),
+        Shaped(
+            Shape(
+                pattern="[A-Za-z_][A-Za-z0-9_]*",
+                message="the `name` of a variable must be letters, digits and '_', and must not"
+                " begin with a digit",
+            )
+        ),
     ]
     """The name of the variable."""
     value: Annotated[str, StringConstraints(max_length=4096)]
     """Its value, taken as it stands."""
 
 
-Labels = Annotated[
+_LABEL_KEY = "([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
+_LABEL_KEYS = cel(
+    f"self.all(k, k.matches(r'^({_LABEL_KEY})$'))",
+    "the key of a label must be NAME or DOMAIN/NAME, such as `example.com/team`: at most 63"
+    " letters, digits, '-', '_' and '.' after the domain, with a letter or digit at both ends",
+)
+LabelValue = Annotated[
+    str,
+    StringConstraints(max_length=63),
+    Shaped(
+        Shape(
+            pattern="([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?",
+            message="the value of a label must be empty, or letters, digits, `-`, `_` and `.` with"
+            " a letter or digit at both ends",
+        )
+    ),
+]
+Labels = Annotated[dict[str, LabelValue], Field(max_length=64)]
+Annotations = Annotated[
     dict[str, Annotated[str, StringConstraints(max_length=1024)]], Field(max_length=64)
 ]
 OpenObject = Annotated[
@@ -140,16 +212,83 @@ _OUR_LABELS = cel(
 )
 
 
+class TolerationOperator(StrEnum):
+    """How a toleration compares with a taint."""
+
+    EXISTS = "Exists"
+    EQUAL = "Equal"
+
+
+class TaintEffect(StrEnum):
+    """What a taint does to pods that do not tolerate it."""
+
+    NO_SCHEDULE = "NoSchedule"
+    PREFER_NO_SCHEDULE = "PreferNoSchedule"
+    NO_EXECUTE = "NoExecute"
+
+
+class Toleration(ApiModel):
+    """A taint of nodes that the training pod may run on nevertheless."""
+
+    model_config = ConfigDict(
+        json_schema_extra=validations(
+            cel(
+                "has(self.key) || (has(self.operator) && self.operator == 'Exists')",
+                "a toleration without a `key` must have `operator: Exists`",
+            ),
+            cel(
+                """!has(self.value) || self.value == '' || !has(self.operator)
+                || self.operator != 'Exists'""",
+                "a toleration with `operator: Exists` must have no `value`: remove it, or write"
+                " `operator: Equal`",
+            ),
+            cel(
+                """!has(self.tolerationSeconds)
+                || (has(self.effect) && self.effect == 'NoExecute')""",
+                "`tolerationSeconds` goes with `effect: NoExecute` only",
+            ),
+        )
+    )
+
+    key: (
+        Annotated[
+            str,
+            StringConstraints(max_length=317),
+            Shaped(
+                Shape(
+                    pattern=_LABEL_KEY,
+                    message="the `key` of a toleration must be the key of a taint, such as"
+                    " nvidia.com/gpu",
+                )
+            ),
+        ]
+        | None
+    ) = None
+    """The taint's key. Absent: every taint, with `operator: Exists`."""
+    operator: TolerationOperator | None = None
+    """Absent: Equal."""
+    value: LabelValue | None = None
+    """The taint's value, with `operator: Equal`."""
+    effect: TaintEffect | None = None
+    """Absent: every effect."""
+    toleration_seconds: Count | None = None
+    """With NoExecute: how long the pod stays once the taint is there. Absent: for good."""
+
+
 class PodTemplate(ApiModel):
     """What may be said about the training pod: a closed list, so that it stays restricted."""
 
-    labels: Annotated[Labels, Field(json_schema_extra=validations(_OUR_LABELS))] | None = None
+    labels: (
+        Annotated[Labels, Field(json_schema_extra=validations(_LABEL_KEYS, _OUR_LABELS))] | None
+    ) = None
     """Further labels of the pod."""
-    annotations: Labels | None = None
+    annotations: Annotations | None = None
     """Further annotations of the pod."""
-    node_selector: Labels | None = None
+    node_selector: Annotated[Labels, Field(json_schema_extra=validations(_LABEL_KEYS))] | None = (
+        None
+    )
     """Labels that the node must have."""
-    tolerations: Annotated[list[OpenObject], Field(max_length=32)] | None = None
+    tolerations: Annotated[list[Toleration], Field(max_length=32)] | None = None
     """As in a pod's spec."""
     affinity: OpenObject | None = None
     """As in a pod's spec."""

@@ -19,10 +19,7 @@ _PAUSED = """(has(oldSelf.spec.suspend) && oldSelf.spec.suspend
     || has(oldSelf.status) && has(oldSelf.status.conditions)
         && oldSelf.status.conditions.exists(c, c.type == 'Stalled' && c.status == 'True'))"""
 _CREATE_ANOTHER = "must not change once the job has started: create a new FineTuneJob instead"
-_NEXT_ATTEMPT = (
-    "may change only while the job is suspended, stalled or failed;"
-    " it takes effect with the next attempt"
-)
+_WHILE_PAUSED = "may change only while the job is suspended, stalled or failed"
 
 
 def _same(path: str) -> str:
@@ -56,11 +53,11 @@ def _frozen_member(parent: str, *names: str) -> list[dict[str, str]]:
     ]
 
 
-def _while_paused(parent: str, *names: str) -> list[dict[str, str]]:
+def _while_paused(parent: str, *names: str, effect: str) -> list[dict[str, str]]:
     return [
         cel(
             f"{_NOT_STARTED} || {_PAUSED} || {_same_member(parent, name)}",
-            f"`{parent}.{name}` {_NEXT_ATTEMPT}",
+            f"`{parent}.{name}` {_WHILE_PAUSED}; {effect}",
         )
         for name in names
     ]
@@ -83,8 +80,15 @@ RULES = [
         "the backend must not change once the job has started: create a new FineTuneJob instead",
     ),
     *_frozen_member("azureOpenAI", "endpoint", "trainingType", "suffix"),
-    *_while_paused("azureOpenAI", "auth"),
-    *_while_paused("kubernetes", "image", "resources", "podTemplate", "queueName"),
+    *_while_paused("azureOpenAI", "auth", effect="the next request to the service uses it"),
+    *_while_paused(
+        "kubernetes",
+        "image",
+        "resources",
+        "podTemplate",
+        "queueName",
+        effect="it takes effect with the next attempt",
+    ),
 ]
 
 

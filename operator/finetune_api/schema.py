@@ -49,12 +49,14 @@ def validations(*rules: dict[str, str]) -> dict[str, Any]:
 class Shape:
     """What a string must match as a whole, if it begins with `prefix`, and how that is said.
 
-    `pattern` means the same to RE2 and to Python: letters are spelt out, blanks too.
+    `pattern` means the same to RE2 and to Python: letters are spelt out, blanks too. `of` is CEL
+    for the string: `string(self)` where a whole number may stand as well.
     """
 
     pattern: str
     message: str
     prefix: str = ""
+    of: str = "self"
 
     def fits(self, text: str) -> bool:
         """Whether the text is as it must be, or not of this kind."""
@@ -62,13 +64,16 @@ class Shape:
 
     def rule(self) -> dict[str, str]:
         """The same for the API server, which would show a bare pattern instead of a sentence."""
-        matches = f"self.matches(r'^({self.pattern})$')"
-        guard = f"!self.startsWith('{self.prefix}') || " if self.prefix else ""
+        matches = f"{self.of}.matches(r'^({self.pattern})$')"
+        guard = f"!{self.of}.startsWith('{self.prefix}') || " if self.prefix else ""
         return cel(guard + matches, self.message)
 
 
 class Shaped:
-    """Annotates a string with its shapes: CEL rules in the schema, and the same checks here."""
+    """Annotates a string with its shapes: CEL rules in the schema, and the same checks here.
+
+    A whole number that stands in place of the string is checked as it is written.
+    """
 
     def __init__(self, *shapes: Shape) -> None:
         self._shapes = shapes
@@ -85,11 +90,11 @@ class Shaped:
         """The string's own schema, with the rules."""
         return {**handler(schema), **validations(*(shape.rule() for shape in self._shapes))}
 
-    def _checked(self, text: str) -> str:
+    def _checked(self, value: int | str) -> int | str:
         for shape in self._shapes:
-            if not shape.fits(text):
+            if not shape.fits(str(value)):
                 raise ValueError(shape.message)
-        return text
+        return value
 
 
 def list_map(key: str) -> dict[str, Any]:
@@ -115,17 +120,45 @@ Decimal = Annotated[
 Two digits of exponent, so that it is never infinite.
 """
 
-Fraction = Annotated[str, StringConstraints(pattern=r"^0(\.[0-9]+)?$", max_length=24)]
+Fraction = Annotated[
+    str,
+    StringConstraints(max_length=24),
+    Shaped(
+        Shape(
+            pattern=r"0(\.[0-9]+)?",
+            message="must be 0 or above and below 1, beginning with 0, such as `0.1`",
+        )
+    ),
+]
 """A decimal number from 0 to below 1, as a string."""
 
 Name = Annotated[
     str,
-    StringConstraints(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"),
+    StringConstraints(max_length=253),
+    Shaped(
+        Shape(
+            pattern="[a-z0-9]([-a-z0-9.]*[a-z0-9])?",
+            message="must be the name of an object: lower-case letters, digits, `-` and `.`, with a"
+            " letter or digit at both ends",
+        )
+    ),
 ]
 """The name of a Kubernetes object in the job's own namespace."""
 
+Key = Annotated[
+    str,
+    StringConstraints(max_length=253),
+    Shaped(
+        Shape(
+            pattern="[-._a-zA-Z0-9]+",
+            message="must be a key: letters, digits, `-`, `_` and `.`",
+        )
+    ),
+]
+"""A key of a Secret or a ConfigMap."""
+
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$", max_length=64)]
-"""A content digest in lower-case hexadecimal."""
+"""A content digest in lower-case hexadecimal, as our own programs write it."""
 
 ShortText = Annotated[str, StringConstraints(max_length=253)]
 Sentence = Annotated[str, StringConstraints(max_length=1024)]

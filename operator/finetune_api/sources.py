@@ -9,8 +9,8 @@ from pydantic import ConfigDict, StringConstraints
 
 from finetune_api.schema import (
     ApiModel,
+    Key,
     Name,
-    Sha256,
     Shape,
     Shaped,
     ShortText,
@@ -31,9 +31,7 @@ class SecretKeyRef(ApiModel):
 
     name: Name
     """The name of the Secret."""
-    key: Annotated[
-        str, StringConstraints(min_length=1, max_length=253, pattern=r"^[-._a-zA-Z0-9]+$")
-    ]
+    key: Key
     """The key in it."""
 
 
@@ -42,9 +40,7 @@ class ConfigMapKeyRef(ApiModel):
 
     name: Name
     """The name of the ConfigMap."""
-    key: Annotated[
-        str, StringConstraints(min_length=1, max_length=253, pattern=r"^[-._a-zA-Z0-9]+$")
-    ]
+    key: Key
     """The key in it."""
 
 
@@ -127,8 +123,13 @@ class Model(ApiModel):
     name: (
         Annotated[
             str,
-            StringConstraints(
-                min_length=1, max_length=253, pattern=r"^[A-Za-z0-9][-A-Za-z0-9._:]*$"
+            StringConstraints(max_length=253),
+            Shaped(
+                Shape(
+                    pattern="[A-Za-z0-9][-A-Za-z0-9._:]*",
+                    message="the `name` of a model must be as the service spells it, such as"
+                    " gpt-4.1-mini-2025-04-14: letters, digits, '.', '_', ':' and '-'",
+                )
             ),
         ]
         | None
@@ -167,7 +168,20 @@ class DataSource(ApiModel):
     """pvc://CLAIM/PATH, https://…, or hf://datasets/ORGANISATION/NAME/PATH."""
     revision: ShortText | None = None
     """hf:// only: a branch, tag or commit. Absent: main."""
-    sha256: Sha256 | None = None
+    sha256: (
+        Annotated[
+            str,
+            StringConstraints(max_length=64),
+            Shaped(
+                Shape(
+                    pattern="[0-9a-f]{64}",
+                    message="`sha256` must be 64 hexadecimal digits in lower case, as sha256sum"
+                    " prints them",
+                )
+            ),
+        ]
+        | None
+    ) = None
     """Refuse the file unless its content has this digest."""
     secret_ref: SecretRef | None = None
     """hf:// only: a Secret with the key HF_TOKEN."""

@@ -82,8 +82,14 @@ def test_every_open_object_is_bounded(path: str, node: Manifest) -> None:
 
 
 @every("x-kubernetes-int-or-string")
-def test_every_number_or_string_has_a_pattern_and_a_length(path: str, node: Manifest) -> None:
-    assert {"pattern", "maxLength"} <= node.keys(), path
+def test_every_number_or_string_has_a_rule_and_a_length(path: str, node: Manifest) -> None:
+    assert {"x-kubernetes-validations", "maxLength"} <= node.keys(), path
+
+
+def test_no_user_reads_a_pattern_instead_of_a_sentence() -> None:
+    bare = [path for path, node in NODES if "pattern" in node]
+    assert [path for path in bare if path.startswith("spec")] == []
+    assert bare, "only programs write status"
 
 
 @every("enum")

@@ -72,9 +72,9 @@ def test_a_trainer_that_cannot_start_is_retried_and_then_given_up(space: Space) 
 
 
 def test_a_refused_training_job_leaves_no_claim(space: Space) -> None:
-    wrong = [{"key": "gpu", "operator": "Sometimes"}]
-    run = space.run(tiny(**{"kubernetes.podTemplate.tolerations": wrong}))
+    wrong = [{"maxSkew": 0, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"}]
+    run = space.run(tiny(**{"kubernetes.podTemplate.topologySpreadConstraints": wrong}))
     status = run.until_phase("Failed", within=2 * SOON)
-    assert_failed(status, "RequestRefused", r"The API server refused: .*toleration.*Sometimes")
+    assert_failed(status, "RequestRefused", r"The API server refused: .*maxSkew.*greater than zero")
     assert run.children(c.COMPONENT_TRAINER) == []
     assert space.objects("PersistentVolumeClaim") == []

@@ -10,10 +10,11 @@ from support.builders_api import ABSENT, Manifest, changed, condition
 from support.rules_spec import HOSTED, PODS, RuleRow, creates
 
 _CREATE_ANOTHER = "must not change once the job has started: create a new FineTuneJob instead"
-_NEXT_ATTEMPT = (
-    "may change only while the job is suspended, stalled or failed;"
-    " it takes effect with the next attempt"
-)
+_WHILE_PAUSED = "may change only while the job is suspended, stalled or failed"
+_EFFECT = {
+    "azureOpenAI": "the next request to the service uses it",
+    "kubernetes": "it takes effect with the next attempt",
+}
 _RUNNING = {"status.startedGeneration": 1, "status.phase": "Running"}
 _PAUSED: dict[str, dict[str, Any]] = {
     "suspended in spec": {"status.startedGeneration": 1, "spec.suspend": True},
@@ -169,7 +170,7 @@ def _backend() -> Iterator[RuleRow]:
 
 def _editable() -> Iterator[RuleRow]:
     for field, (manifest, edit) in _EDITABLE.items():
-        message = f"`{field}` {_NEXT_ATTEMPT}"
+        message = f"`{field}` {_WHILE_PAUSED}; {_EFFECT[field.partition('.')[0]]}"
         yield _write(message, f"{field} before the start", manifest, edit, allowed=True)
         for state, status in _PAUSED.items():
             old = changed(manifest, status)
