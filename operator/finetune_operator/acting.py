@@ -132,12 +132,12 @@ class Actor:
         """As `act`, for what is asked of the hosted service."""
         job, found, hosted = seen.job, seen.found, self._out.hosted()
         match action:
-            case plan.Submit():
-                job = await self._submitter.submit(job, action.suffix, memory)
-            case plan.Look():
             case plan.Authenticate():
                 await hosted.authenticate(job)
                 found = replace(found, authenticated=True)
+            case plan.Submit():
+                job = await self._submitter.submit(job, action.suffix, memory)
+            case plan.Look():
                 job = await self._submitter.look(job, action.suffix, memory)
                 found = replace(found, looked=True)
             case plan.CancelRemote():

@@ -287,6 +287,24 @@ async def test_a_first_submission_is_not_kept_waiting(world: World, policy: str)
     assert held == (policy == "Cancel")
 
 
+async def test_without_a_key_nothing_is_begun(world: World) -> None:
+    """Neither marker nor finalizer: the spec can be edited, and the job goes at once."""
+    world.create_job(hosted_job("tune"))
+
+    def deny(when: str, operation: str) -> None:
+        if operation == "authenticate":
+            raise Transient(Reason.SECRET_ACCESS_DENIED, "May not read it", waits_for_user=True)
+
+    world.hosted.hook = deny
+    await until(world, lambda: reason_of(world, "tune") == Reason.SECRET_ACCESS_DENIED)
+    status = status_of(world, "tune")
+    assert (status.azure_open_ai, status.attempt, status.started_generation) == (None, None, None)
+    assert not stored(world, "tune")["metadata"].get("finalizers")
+    world.hosted.hook = lambda when, operation: None
+    await until(world, lambda: status_of(world, "tune").phase == Phase.SUCCEEDED)
+    assert len(world.service.jobs) == 1
+
+
 async def test_a_job_whose_status_was_lost_is_found_and_not_paid_for_twice(world: World) -> None:
     await running_hosted(world)
     lost = dict.fromkeys(stored(world, "tune")["status"])
@@ -337,24 +355,6 @@ async def created_twice(world: World, **spec: Any) -> None:
         if (when, operation) == ("after", "create"):
             world.service.create(world.hosted.sending)
             for job in world.service.jobs:
-async def test_without_a_key_nothing_is_begun(world: World) -> None:
-    """Neither marker nor finalizer: the spec can be edited, and the job goes at once."""
-    world.create_job(hosted_job("tune"))
-
-    def deny(when: str, operation: str) -> None:
-        if operation == "authenticate":
-            raise Transient(Reason.SECRET_ACCESS_DENIED, "May not read it", waits_for_user=True)
-
-    world.hosted.hook = deny
-    await until(world, lambda: reason_of(world, "tune") == Reason.SECRET_ACCESS_DENIED)
-    status = status_of(world, "tune")
-    assert (status.azure_open_ai, status.attempt, status.started_generation) == (None, None, None)
-    assert not stored(world, "tune")["metadata"].get("finalizers")
-    world.hosted.hook = lambda when, operation: None
-    await until(world, lambda: status_of(world, "tune").phase == Phase.SUCCEEDED)
-    assert len(world.service.jobs) == 1
-
-
                 job.shown_from = world.time
             raise Ambiguous(Reason.CONFIRMING_SUBMISSION, "no answer")
         if (when, operation) == ("before", "cancel ftjob-2"):

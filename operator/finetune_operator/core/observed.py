@@ -185,10 +185,10 @@ class Found:
     """The job's own PVC is there, and not on its way out; None: not asked."""
     account_ensured: bool = False
     """The ServiceAccount of tenant pods was created, or is there."""
-    asked: bool = False
-    """The service was asked to pause or resume: once is enough."""
     authenticated: bool = False
     """There is a key or token to ask the service with."""
+    asked: bool = False
+    """The service was asked to pause or resume: once is enough."""
     looked: bool = False
     """The service's list was searched for the submission, in vain."""
     remote: Remote | None = None

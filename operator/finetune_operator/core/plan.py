@@ -111,15 +111,15 @@ class DropFinalizer:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Authenticate:
+    """Have the key or token at hand, without which nothing is worth beginning."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Submit:
     """Create the hosted job, behind the fence, and write down its id."""
 
     suffix: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Authenticate:
-    """Have the key or token at hand, without which nothing is worth beginning."""
 
 
 @dataclass(frozen=True, kw_only=True)
