@@ -28,6 +28,9 @@ COMPONENT_TRAINER = "trainer"
 LABEL_LEADER = f"{GROUP}/leader"
 LABEL_KUEUE_QUEUE = "kueue.x-k8s.io/queue-name"
 
+SEQUENCE_LENGTH = 1024
+"""Tokens of a row that are trained on, if neither the spec says else nor the model reads fewer."""
+
 PROGRESS_AUDIENCE = "finetune-progress"
 AZURE_TOKEN_AUDIENCE = "api://AzureADTokenExchange"
 

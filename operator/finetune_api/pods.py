@@ -75,7 +75,7 @@ class PrepareConfig(ApiModel):
     training: DataFile
     validation: DataFile | None = None
     tokenizer: Annotated[HubSource | FileSource, Field(discriminator="kind")] | None = None
-    """In the cluster: the model, of which only tokenizer and template are fetched."""
+    """In the cluster: the model, of which no weights are fetched."""
     max_sequence_length: int | None = None
     min_examples: int = 1
     """10 at the hosted service."""

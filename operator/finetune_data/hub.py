@@ -1,6 +1,7 @@
 """Downloads files from a Hugging Face hub with its own client.
 
-HF_ENDPOINT, HF_TOKEN and SSL_CERT_FILE come from the environment. Knows no rows and no models.
+HF_ENDPOINT, HF_TOKEN, SSL_CERT_FILE and HTTPS_PROXY come from the environment. Knows no rows and
+no models.
 """
 
 import logging
@@ -32,10 +33,10 @@ TOKENIZER_FILES = (
     "special_tokens_map.json",
     "chat_template.jinja",
     "additional_chat_templates/*",
+    "config.json",
 )
 MODEL_FILES = (
     *TOKENIZER_FILES,
-    "config.json",
     "generation_config.json",
     "model*.safetensors",
     "model.safetensors.index.json",

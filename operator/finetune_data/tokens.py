@@ -35,6 +35,8 @@ class ChatTokenizer:
         """Read the folder; TokenizerError if something is missing or broken."""
         self._tokenizer = _load_tokenizer(folder / "tokenizer.json")
         settings = _settings(folder)
+        self.max_positions = _max_positions(folder)
+        """The most tokens that the model reads; None if it does not say."""
         self._special = _special_tokens(settings)
         self._sources = _templates(folder, settings)
         self._templates = {name: _compile(text) for name, text in self._sources.items()}
@@ -125,17 +127,29 @@ def _settings(folder: Path) -> dict[str, Any]:
     """tokenizer_config.json over special_tokens_map.json, which older models have besides."""
     merged: dict[str, Any] = {}
     for name in ("special_tokens_map.json", "tokenizer_config.json"):
-        path = folder / name
-        if not path.is_file():
-            continue
-        try:
-            settings = json.loads(_text(path))
-        except ValueError:
-            settings = None
-        if not isinstance(settings, dict):
-            raise TokenizerError(f"the model's {name} is not a JSON object")
-        merged |= settings
+        merged |= _json_object(folder / name)
     return merged
+
+
+def _json_object(path: Path) -> dict[str, Any]:
+    """What a file of the model's holds; nothing if there is no such file."""
+    if not path.is_file():
+        return {}
+    try:
+        found = json.loads(_text(path))
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise TokenizerError(f"the model's {path.name} is not a JSON object")
+    return found
+
+
+def _max_positions(folder: Path) -> int | None:
+    """As the trainer reads it: models that also see pictures keep it with those of their text."""
+    config = _json_object(folder / "config.json")
+    text = config.get("text_config")
+    limit = (text if isinstance(text, dict) else config).get("max_position_embeddings")
+    return limit if isinstance(limit, int) else None
 
 
 def _text(path: Path) -> str:
@@ -220,7 +234,8 @@ class TokenCounter:
 
     BATCH = 256
 
-    def __init__(self, tokenizer: ChatTokenizer, limit: int | None) -> None:
+    def __init__(self, tokenizer: ChatTokenizer, limit: int) -> None:
+        """Rows are cut after `limit` tokens."""
         self._tokenizer = tokenizer
         self.limit = limit
         self._batch: list[tuple[ChatRow, str]] = []
@@ -243,15 +258,13 @@ class TokenCounter:
         counts = self._tokenizer.count([text for _, text in self._batch])
         self.total += sum(counts)
         self.longest = max(self.longest, *counts, 0)
-        if self.limit is not None:
-            limit = self.limit
-            pairs = zip(self._batch, counts, strict=True)
-            self._cut([item for item, tokens in pairs if tokens > limit], limit)
+        pairs = zip(self._batch, counts, strict=True)
+        self._cut([item for item, tokens in pairs if tokens > self.limit])
         self._batch.clear()
 
-    def _cut(self, rows: Sequence[tuple[ChatRow, str]], limit: int) -> None:
+    def _cut(self, rows: Sequence[tuple[ChatRow, str]]) -> None:
         self.over_limit += len(rows)
-        left = self._tokenizer.answers_left(rows, limit)
+        left = self._tokenizer.answers_left(rows, self.limit)
         lines = [row.line for (row, _), some in zip(rows, left, strict=True) if not some]
         self.unanswered += len(lines)
         self.unanswered_lines = (self.unanswered_lines + lines)[:MAX_BAD_ROWS_SHOWN]

@@ -23,7 +23,10 @@ MODEL_FILES = {
     "model.safetensors.index.json",
     "generation_config.json",
 }
-TOKENIZER_FILES = {"tokenizer.json", "tokenizer_config.json", "chat_template.jinja"}
+TOKENIZER_FILES = {
+    *("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"),
+    "config.json",
+}
 LEFT_OUT = {
     "README.md",
     "modeling_tiny.py",

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from finetune_api.constants import SEQUENCE_LENGTH
 from finetune_api.pods import TrainerConfig
 from finetune_api.spec import Packing, PeftType, TargetModules
 from finetune_api.status import Resolved
@@ -18,7 +19,6 @@ LEARNING_RATE = {PeftType.LORA: 2e-4, PeftType.NONE: 2e-5}
 RANK = 16
 BATCH = 8
 EPOCHS = 3
-SEQUENCE = 1024
 CPU_TOKENS = 4096
 """Tokens per forward pass beyond which a CPU gains nothing."""
 FIXED_BYTES = 1 << 30
@@ -153,9 +153,9 @@ def _sequence(config: TrainerConfig, model: ModelFacts, ledger: _Ledger) -> int:
             f"maxSequenceLength is {asked}, but the model reads at most {limit} tokens: "
             "lower it in a new FineTuneJob."
         )
-    if limit is not None and limit < SEQUENCE:
+    if limit is not None and limit < SEQUENCE_LENGTH:
         return ledger.given_or("maxSequenceLength", asked, limit, "the model's own limit")
-    return ledger.given_or("maxSequenceLength", asked, SEQUENCE, "default")
+    return ledger.given_or("maxSequenceLength", asked, SEQUENCE_LENGTH, "default")
 
 
 def _batch(config: TrainerConfig, examples: int, ledger: _Ledger) -> int:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from finetune_api.constants import SEQUENCE_LENGTH
 from finetune_api.pods import DataFile, PrepareConfig
 from finetune_api.reasons import ExitCode, Reason
 from finetune_api.status import DataSetReport
@@ -71,7 +72,7 @@ def prepare_data(config: PrepareConfig, directory: Path) -> CheckedData:
     check = _Checking(
         images=config.upload is not None,
         tokenizer=_tokenizer(config, directory),
-        max_tokens=config.max_sequence_length,
+        max_sequence_length=config.max_sequence_length,
         directory=directory,
     )
     training = check.file("training", config.training)
@@ -89,7 +90,7 @@ class _Checking:
 
     images: bool
     tokenizer: ChatTokenizer | None
-    max_tokens: int | None
+    max_sequence_length: int | None
     directory: Path
 
     def file(self, role: str, file: DataFile) -> CheckedFile:
@@ -100,12 +101,19 @@ class _Checking:
         check = check_file(
             path,
             images=self.images,
-            tokens=TokenCounter(self.tokenizer, self.max_tokens) if self.tokenizer else None,
+            tokens=self._counter(),
             progress=_progress(what),
         )
         _refuse_bad(what, file, check)
         _log.info("%s: %d examples are in order", what, check.examples)
         return CheckedFile(what=what, path=path, check=check)
+
+    def _counter(self) -> TokenCounter | None:
+        """Counts up to where training cuts; the service decides that for a hosted job."""
+        if self.tokenizer is None:
+            return None
+        default = min(SEQUENCE_LENGTH, self.tokenizer.max_positions or SEQUENCE_LENGTH)
+        return TokenCounter(self.tokenizer, self.max_sequence_length or default)
 
 
 def _tokenizer(config: PrepareConfig, directory: Path) -> ChatTokenizer | None:

@@ -114,7 +114,7 @@ def test_rows_that_the_template_refuses_are_bad_rows(tmp_path: Path) -> None:
         tmp_path / "data.jsonl", [row(user(), assistant()), row(system(), user(), assistant())]
     )
 
-    check = check_file(path, tokens=TokenCounter(with_template(tmp_path, template), None))
+    check = check_file(path, tokens=TokenCounter(with_template(tmp_path, template), 4096))
 
     assert [(bad.line, bad.problem) for bad in check.bad_rows] == [
         (2, "the model's chat template refuses the row: No system role")
@@ -157,6 +157,7 @@ def test_counts_reach_the_report(tmp_path: Path) -> None:
         pytest.param({"chat_template.jinja": None}, "has no chat template", id="a base model"),
         pytest.param({"chat_template.jinja": "{% if %}"}, "not valid Jinja", id="broken template"),
         pytest.param({"tokenizer_config.json": "[]"}, "is not a JSON object", id="broken settings"),
+        pytest.param({"config.json": "{"}, "config.json is not a JSON object", id="a broken model"),
     ],
 )
 def test_a_model_that_cannot_be_used(
@@ -204,7 +205,7 @@ def test_half_a_surrogate_pair_is_a_bad_row_whatever_is_rendered(
 ) -> None:
     path = write_jsonl(tmp_path / "data.jsonl", [row(), bad, row(user("b"), assistant())])
 
-    check = check_file(path, tokens=TokenCounter(with_template(tmp_path, template), None))
+    check = check_file(path, tokens=TokenCounter(with_template(tmp_path, template), 4096))
 
     (problem,) = check.bad_rows
     assert (problem.line, check.examples) == (2, 2)
@@ -253,7 +254,7 @@ def test_a_template_that_leaves_tools_out_is_a_problem_of_the_line(
 ) -> None:
     path = write_jsonl(tmp_path / "data.jsonl", [row(user("first"), assistant()), line])
 
-    check = check_file(path, tokens=TokenCounter(with_template(tmp_path, template), None))
+    check = check_file(path, tokens=TokenCounter(with_template(tmp_path, template), 4096))
 
     assert [bad.line for bad in check.bad_rows] == ([] if want is None else [2])
     assert all(want is not None and want in bad.problem for bad in check.bad_rows)
