@@ -277,7 +277,9 @@ async def test_the_service_refuses(
     headers: dict[str, str],
     want_code: ExitCode,
     want_reason: Reason,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(uploading, "BUSY_SECONDS", 1.5)
     emulator.reply(status, method, "/files$", headers=headers, code=code, times=None)
 
     with pytest.raises(OperatorError) as caught:
@@ -286,6 +288,46 @@ async def test_the_service_refuses(
     ending = of_service(caught.value)
     assert (ending.code, ending.reason) == (want_code, want_reason)
     assert API_KEY not in ending.message
+
+
+@pytest.mark.parametrize(
+    ("status", "method", "path"),
+    [
+        pytest.param(429, "GET", "/files$", id="429 to the list of files"),
+        pytest.param(503, "POST", "/files$", id="503 to the upload"),
+        pytest.param(429, "GET", "/files/[^/]+$", id="429 while the file is processed"),
+    ],
+)
+async def test_a_busy_service_is_asked_again_when_it_says(
+    emulator: Emulator, places: Places, tmp_path: Path, status: int, method: str, path: str
+) -> None:
+    """The client itself gives up after the third answer."""
+    emulator.configure(pending_polls=1)
+    emulator.reply(status, method, path, headers=SOON, code="tooManyRequests", times=4)
+
+    got = await upload(checked(tmp_path), target(emulator), places)
+
+    assert [file["id"] for file in emulator.files()] == [got.training]
+
+
+@pytest.mark.parametrize(
+    ("code", "headers"),
+    [
+        pytest.param("tooManyRequests", {"retry-after": "1801"}, id="longer than the pod waits"),
+        pytest.param("tooManyRequests", {}, id="without a word on when"),
+        pytest.param("quotaExceeded", SOON, id="no free place"),
+    ],
+)
+async def test_what_is_no_use_waiting_for_is_told_at_once(
+    emulator: Emulator, places: Places, tmp_path: Path, code: str, headers: dict[str, str]
+) -> None:
+    emulator.reply(429, "GET", "/files$", headers=headers, code=code, times=4)
+
+    with pytest.raises(OperatorError) as caught:
+        await upload(checked(tmp_path), target(emulator), places)
+
+    assert of_service(caught.value).code == ExitCode.UNAVAILABLE
+    assert emulator.requests()["total"] <= 3
 
 
 async def test_no_redirect_is_followed_with_a_key(

@@ -1,11 +1,15 @@
 """The client of the hosted service, with the tenant's key or identity; its errors become ours.
 
 Nothing but this file knows the client library. No redirect is followed: a key goes to one host.
+Both the service and Entra are reached through the proxy of the environment, if it names one.
 """
 
+import asyncio
+import logging
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -17,6 +21,7 @@ from azure.identity.aio import ClientAssertionCredential
 
 from finetune_api.pods import UploadTarget
 from finetune_api.reasons import Reason
+from finetune_operator.backends.azure_openai.answers import answer
 from finetune_operator.core.azure_errors import (
     ROLE,
     Call,
@@ -26,13 +31,18 @@ from finetune_operator.core.azure_errors import (
     refusal,
     unreachable,
 )
-from finetune_operator.core.azure_refusals import Answer, Purpose
+from finetune_operator.core.azure_refusals import Purpose
 from finetune_operator.core.errors import Transient
 from finetune_operator.prepare.places import Places
+
+T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
 
 TIMEOUT = httpx2.Timeout(60.0, connect=15.0, write=300.0, read=300.0)
 """Seconds. Reading waits for the answer to an upload, which the service stores first."""
 
+_BUSY = (429, 503)
 _PUBLIC_AUTHORITY = "login.microsoftonline.com"
 
 
@@ -64,7 +74,7 @@ async def _key(
     if target.client_id is None or target.tenant_id is None:
         return _api_key(places)
     session = await stack.enter_async_context(
-        aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=trust))
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=trust), trust_env=True)
     )
     credential = await stack.enter_async_context(
         ClientAssertionCredential(
@@ -115,27 +125,51 @@ def _explained_identity(target: UploadTarget) -> Iterator[None]:
 @contextmanager
 def explained(target: UploadTarget) -> Iterator[None]:
     """Turns the client's errors into the operator's own."""
-    call = Call(
-        purpose=Purpose.LIST, host=urlsplit(target.base_url).hostname or "", caller=_caller(target)
-    )
+    call = _call(target)
     try:
         yield
     except openai.APIStatusError as error:
-        raise refusal(_answer(error), call) from error
+        raise refusal(answer(error), call) from error
     except openai.APITimeoutError as error:
         raise no_answer(call) from error
     except openai.APIConnectionError as error:
         raise _no_connection(call, error) from error
 
 
-def _answer(error: openai.APIStatusError) -> Answer:
-    body = error.body if isinstance(error.body, dict) else {}
-    message = body.get("message")
-    return Answer(
-        status=error.status_code,
-        code=str(error.code or ""),
-        message=message if isinstance(message, str) else "",
-    )
+class Patience:
+    """How long the pod still waits because the service is busy: for all of its requests together.
+
+    Less than a new pod costs, which reads the data again. The client itself waits too, twice and at
+    most two minutes each time.
+    """
+
+    def __init__(self, target: UploadTarget, seconds: float) -> None:
+        self._call = _call(target)
+        self._left = seconds
+
+    async def ask(self, request: Callable[[], Awaitable[T]]) -> T:
+        """The answer; asked again when the service says, as long as patience lasts.
+
+        An account without a free place is nothing to wait for here: status shall say so at once.
+        """
+        while True:
+            try:
+                return await request()
+            except openai.APIStatusError as error:
+                wait = self._wait(error)
+                if wait is None or wait > self._left:
+                    raise
+            _log.info("The service is busy; asking again in %.0f seconds, as it says", wait)
+            self._left -= wait
+            await asyncio.sleep(wait)
+
+    def _wait(self, error: openai.APIStatusError) -> float | None:
+        said = answer(error)
+        found = refusal(said, self._call)
+        busy = error.status_code in _BUSY and found.reason is not Reason.QUOTA_EXCEEDED
+        if said.retry_after is None or not busy or not isinstance(found, Transient):
+            return None
+        return found.retry_after
 
 
 def _no_connection(call: Call, error: openai.APIConnectionError) -> Transient:
@@ -144,6 +178,12 @@ def _no_connection(call: Call, error: openai.APIConnectionError) -> Transient:
         call.host,
         untrusted="CERTIFICATE_VERIFY_FAILED" in said,
         unknown_host="Name or service not known" in said,
+    )
+
+
+def _call(target: UploadTarget) -> Call:
+    return Call(
+        purpose=Purpose.LIST, host=urlsplit(target.base_url).hostname or "", caller=_caller(target)
     )
 
 

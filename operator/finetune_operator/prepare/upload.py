@@ -9,8 +9,10 @@ import logging
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import openai
+from openai.pagination import AsyncCursorPage
 from openai.types import FileObject
 
 from finetune_api.pods import UploadTarget
@@ -21,7 +23,7 @@ from finetune_operator.prepare import failure
 from finetune_operator.prepare.data import CheckedData, CheckedFile
 from finetune_operator.prepare.failure import Failure
 from finetune_operator.prepare.places import Places
-from finetune_operator.prepare.service import connect, explained
+from finetune_operator.prepare.service import Patience, connect, explained
 
 _log = logging.getLogger(__name__)
 
@@ -29,6 +31,8 @@ MAX_BYTES = 512 * 1024 * 1024
 """What the service takes in one file."""
 
 PROCESSING_SECONDS = 1800.0
+BUSY_SECONDS = 1800.0
+"""What the pod waits in all where the service says when to ask again."""
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 15.0
 _PAGE = 100
@@ -55,7 +59,7 @@ async def upload(data: CheckedData, target: UploadTarget, places: Places) -> Upl
             raise failure.bad_data(f"{file.what} is larger than 512 MiB, the service's limit")
     async with connect(target, places) as client:
         with explained(target):
-            account = _Account(client)
+            account = _Account(client, Patience(target, BUSY_SECONDS))
             known = [stored async for stored in account.stored()]
             training = await account.file_of(data.training, "train", known)
             validation = (
@@ -71,18 +75,24 @@ async def upload(data: CheckedData, target: UploadTarget, places: Places) -> Upl
 
 
 class _Account:
-    def __init__(self, client: openai.AsyncOpenAI) -> None:
+    def __init__(self, client: openai.AsyncOpenAI, patience: Patience) -> None:
         self._files = client.files
+        self._patience = patience
 
     async def stored(self) -> AsyncIterator[FileObject]:
         """Every training file of the account, newest first, page by page."""
-        page = await self._files.list(purpose="fine-tune", limit=_PAGE)
+        page = await self._page()
         while page.data:
             for file in page.data:
                 yield file
             if not page.has_more:
                 return
-            page = await self._files.list(purpose="fine-tune", limit=_PAGE, after=page.data[-1].id)
+            page = await self._page(after=page.data[-1].id)
+
+    async def _page(self, after: str | openai.Omit = openai.omit) -> AsyncCursorPage[FileObject]:
+        return await self._patience.ask(
+            partial(self._files.list, purpose="fine-tune", limit=_PAGE, after=after)
+        )
 
     async def file_of(
         self, file: CheckedFile, role: str, known: Sequence[FileObject]
@@ -99,11 +109,15 @@ class _Account:
 
     async def _upload(self, file: CheckedFile, name: str) -> FileObject:
         _log.info("%s: uploading %d bytes as %s", file.what, file.check.size, name)
-        with file.path.open("rb") as content:
-            uploaded = await self._files.create(file=(name, content), purpose="fine-tune")
+
+        async def sent() -> FileObject:
+            with file.path.open("rb") as content:
+                return await self._files.create(file=(name, content), purpose="fine-tune")
+
+        uploaded = await self._patience.ask(sent)
         # A volume may change between check and upload; the name promises a digest.
         if await asyncio.to_thread(sha256_of, file.path) != file.check.sha256:
-            await self._files.delete(uploaded.id)
+            await self._patience.ask(partial(self._files.delete, uploaded.id))
             raise failure.bad_data(
                 f"{file.what} changed while it was uploaded; let it rest and retry",
                 Reason.DATA_CHANGED,
@@ -127,7 +141,7 @@ class _Account:
             _log.info("%s: the service says %s", file.what, stored.status)
             await asyncio.sleep(pause)
             pause = min(pause * 1.5, _LONGEST_PAUSE)
-            stored = await self._files.retrieve(stored.id)
+            stored = await self._patience.ask(partial(self._files.retrieve, stored.id))
 
 
 def _refused(file: CheckedFile, known: FileObject) -> Failure:
