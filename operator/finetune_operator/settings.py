@@ -14,10 +14,13 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    Json,
     ValidationError,
     field_validator,
     model_validator,
 )
+
+from finetune_api.backends import EnvVar, Toleration
 
 PREFIX = "FINETUNE_"
 
@@ -27,6 +30,13 @@ _AUTHORITIES_BYTES = 100 * 1024
 Seconds = Annotated[float, Field(gt=0)]
 
 
+_SET_BY_US = frozenset(
+    {
+        *("HOME", "HF_ENDPOINT", "HF_TOKEN", "TERMINATION_LOG"),
+        *("API_KEY_FILE", "AZURE_TOKEN_FILE", "AZURE_CA_FILE", "FETCH_CA_FILE"),
+    }
+)
+"""Variables that tell a prepare pod where it finds what."""
 _ADDRESS = re.compile(r"https://[a-z0-9]([-a-z0-9.]*[a-z0-9])?(:[0-9]{1,5})?", re.IGNORECASE)
 
 
@@ -88,6 +98,12 @@ class Settings(BaseModel):
     # Pods
     prepare_image: str = "finetune-operator"
     trainer_image: str = "finetune-trainer"
+    prepare_node_selector: Json[dict[str, str]] = {}
+    """JSON: labels that the nodes of prepare pods must have."""
+    prepare_tolerations: Json[tuple[Toleration, ...]] = ()
+    """JSON: taints of nodes that prepare pods may run on nevertheless."""
+    prepare_env: Json[tuple[EnvVar, ...]] = ()
+    """JSON: further variables of prepare pods, such as HTTPS_PROXY and NO_PROXY."""
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
     image_pull_secrets: Words = ()
     """Secrets, in each job's own namespace, to pull our images with."""
@@ -167,6 +183,14 @@ class Settings(BaseModel):
                 ip_network(entry, strict=False)
             except ValueError:
                 raise ValueError(f"`{entry}` must be a CIDR range such as 10.20.0.0/16") from None
+        return entries
+
+    @field_validator("prepare_env")
+    @classmethod
+    def _variables(cls, entries: tuple[EnvVar, ...]) -> tuple[EnvVar, ...]:
+        for entry in entries:
+            if entry.name in _SET_BY_US:
+                raise ValueError(f"{entry.name} is set by the operator itself: remove it")
         return entries
 
     @field_validator("azure_allowed_endpoints")

@@ -141,6 +141,9 @@ def _surroundings(services: Services, azure_ca: str, fetch_ca: str) -> Surroundi
         raise Transient(Reason.STARTING, message, retry_after=1)
     return Surroundings(
         prepare_image=settings.prepare_image,
+        prepare_node_selector=settings.prepare_node_selector,
+        prepare_tolerations=settings.prepare_tolerations,
+        prepare_env=settings.prepare_env,
         trainer_image=settings.trainer_image,
         image_pull_policy=settings.image_pull_policy,
         progress_url=settings.progress_url,

@@ -83,6 +83,19 @@ def test_values_become_the_settings_they_name() -> None:
     assert everything.lease_renew_deadline_seconds == 3.5
     assert everything.azure_list_lag_seconds == 0.5
     assert everything.trainer_image == "registry.example.com/finetune-trainer:0.1.0"
+    assert everything.prepare_node_selector == {"example.com/pool": "general"}
+    tolerations = [each.model_dump(exclude_none=True) for each in everything.prepare_tolerations]
+    assert tolerations == [
+        {
+            **{"key": "dedicated", "operator": "Equal", "value": "batch"},
+            **{"effect": "NoExecute", "tolerationSeconds": 300},
+        },
+        {"operator": "Exists", "effect": "NoSchedule"},
+    ]
+    assert {each.name: each.value for each in everything.prepare_env} == {
+        "HTTPS_PROXY": "http://proxy.example.com:3128",
+        "ODD": '"$(HOME)" & $$',
+    }
 
 
 def deployment(*options: str) -> Manifest:
@@ -284,6 +297,15 @@ def test_a_drain_leaves_a_standby(replicas: int, want: list[int]) -> None:
         pytest.param("extraEnv[0].value=x", "extraEnv.0", id="a variable without a name"),
         pytest.param(
             "extraEnv[0].name=FINETUNE_WORKERS", "extraEnv.0", id="a setting past its own value"
+        ),
+        pytest.param("prepare.env[0].name=X", "prepare.env.0", id="a variable without a value"),
+        pytest.param(
+            "prepare.env[0].name=HF_TOKEN,prepare.env[0].value=x",
+            "prepare.env.0",
+            id="a variable that the operator sets",
+        ),
+        pytest.param(
+            "prepare.tolerations[0].effects=NoSchedule", "effects", id="a misspelt toleration"
         ),
         pytest.param("tenants[0].secretNames={*}", "tenants.0", id="a wildcard for Secrets"),
         pytest.param("fetch.allowedRanges={10.0.0.1}", "fetch.allowedRanges", id="no range"),

@@ -50,7 +50,8 @@ def of_kind(manifests: list[Manifest], kind: str) -> list[Manifest]:
 
 
 def environment(manifests: list[Manifest]) -> dict[str, str]:
-    """The plain environment variables of the operator's container."""
+    """The plain environment variables of the operator's container, as the kubelet reads them."""
     (deployment,) = of_kind(manifests, "Deployment")
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
-    return {entry["name"]: entry["value"] for entry in container["env"] if "value" in entry}
+    plain = {entry["name"]: entry["value"] for entry in container["env"] if "value" in entry}
+    return {name: value.replace("$$", "$") for name, value in plain.items()}

@@ -76,6 +76,17 @@
   value: {{ . | quote }}
 {{- end }}
 {{- end }}
+{{- $objects := dict
+    "NODE_SELECTOR" .Values.prepare.nodeSelector
+    "TOLERATIONS" .Values.prepare.tolerations
+    "ENV" .Values.prepare.env }}
+{{- range $name, $object := $objects }}
+{{- with $object }}
+- name: FINETUNE_PREPARE_{{ $name }}
+  {{- /* The kubelet reads "$$" as "$", and would replace "$(NAME)". */}}
+  value: {{ toJson . | replace "$" "$$" | quote }}
+{{- end }}
+{{- end }}
 {{- range include "finetune-operator.authorities" . | fromYamlArray }}
 - name: FINETUNE_{{ upper .of }}_CA_FILE
   value: /etc/finetune-operator/{{ .of }}/ca.crt

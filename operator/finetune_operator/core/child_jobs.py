@@ -117,6 +117,7 @@ def prepare_job(
         mounts = mounts.with_volume("api-key", {"secret": picked}, c.API_KEY_FILE.rsplit("/", 1)[0])
     if config.tokenizer is not None:
         mounts = with_model(mounts, job)
+    mounts = mounts.with_env(*(variable(env.name, env.value) for env in around.prepare_env))
     container = _container("prepare", around.prepare_image, around, mounts)
     container["command"] = ["python", "-m", "finetune_operator.prepare"]
     container["resources"] = {
@@ -126,6 +127,12 @@ def prepare_job(
     account = identity.service_account_name if identity else TRAINER_ACCOUNT
     pod = _pod_spec(container, account, around, mounts)
     pod["terminationGracePeriodSeconds"] = 5
+    if around.prepare_node_selector:
+        pod["nodeSelector"] = dict(around.prepare_node_selector)
+    if around.prepare_tolerations:
+        pod["tolerations"] = [
+            each.model_dump(mode="json", exclude_none=True) for each in around.prepare_tolerations
+        ]
     meta = metadata(job, name, c.COMPONENT_PREPARE)
     meta["annotations"] = {SPEC_DIGEST_ANNOTATION: names.spec_digest(job)}
     manifest = _job(meta, pod)

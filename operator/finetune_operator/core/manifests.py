@@ -3,9 +3,11 @@
 Pure: knows manifests and the contract, calls nothing.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from finetune_api import constants as c
+from finetune_api.backends import EnvVar, Toleration
 from finetune_api.job import FineTuneJob
 from finetune_api.pods import TrainerConfig
 from finetune_operator.core import names
@@ -29,6 +31,9 @@ class Surroundings:
     output_storage: str = "10Gi"
     storage_class: str | None = None
     image_pull_secrets: tuple[str, ...] = ()
+    prepare_node_selector: Mapping[str, str] = field(default_factory=dict)
+    prepare_tolerations: tuple[Toleration, ...] = ()
+    prepare_env: tuple[EnvVar, ...] = ()
 
     @property
     def shared_files(self) -> dict[str, str]:

@@ -16,6 +16,7 @@ from support.hosted_site import (
     condition,
 )
 from support.kube import CONFIG_MAPS, SERVICE_ACCOUNTS, Json
+from support.prepare_stand_in import PODS
 from support.waiting import IN_TIME, wait_for
 
 pytestmark = pytest.mark.integration
@@ -164,6 +165,21 @@ def bad_rows_end_before_anything_is_uploaded(site: Site) -> None:
     assert site.emulator.requests()["total"] == 0
 
 
+def the_chart_places_prepare_pods(site: Site) -> None:
+    chosen = {
+        "prepare_node_selector": '{"pool": "general"}',
+        "prepare_tolerations": '[{"key": "dedicated", "operator": "Exists"}]',
+        "prepare_env": '[{"name": "NO_PROXY", "value": ".svc"}]',
+    }
+    with site.lone_operator(**chosen).wait_until_leading():
+        site.submit("orca")
+        site.wait_for_phase("orca", "Succeeded")
+    [pod] = site.kube.list(PODS, site.namespace)
+    assert pod["spec"]["nodeSelector"] == {"pool": "general"}
+    assert {"key": "dedicated", "operator": "Exists"} in pod["spec"]["tolerations"]
+    assert {"name": "NO_PROXY", "value": ".svc"} in pod["spec"]["containers"][0]["env"]
+
+
 def row(scenario: Scenario, narrative: str) -> object:
     """A row of the table."""
     return pytest.param(scenario, id=narrative)
@@ -179,6 +195,7 @@ def row(scenario: Scenario, narrative: str) -> object:
         row(an_unknown_model_fails, "an unknown model fails"),
         row(an_endpoint_that_is_not_allowed_gets_no_request, "endpoint not allowed: no request"),
         row(bad_rows_end_before_anything_is_uploaded, "bad rows: nothing is uploaded"),
+        row(the_chart_places_prepare_pods, "prepare pods run where the chart says"),
     ],
 )
 def test_way(scenario: Scenario, outcomes: Outcomes) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from finetune_api import constants as c
+from finetune_api.backends import EnvVar, Toleration, TolerationOperator
 from finetune_api.job import FineTuneJob
 from finetune_operator.core import child_jobs, manifests, names, podconfig
 from finetune_operator.core.manifests import Manifest, Surroundings
@@ -32,7 +33,7 @@ def training(around: Surroundings = AROUND, **spec: Any) -> Manifest:
     return child_jobs.training_job(job, names.training_name(job, 1), "models", around)
 
 
-def preparing(*, hosted: bool = False, **spec: Any) -> Manifest:
+def preparing(*, hosted: bool = False, around: Surroundings = AROUND, **spec: Any) -> Manifest:
     job = a_job(hosted=hosted, spec=spec)
     target = (
         podconfig.upload_target(job, base_url="u", token_scope="s", authority_host=None)
@@ -42,7 +43,7 @@ def preparing(*, hosted: bool = False, **spec: Any) -> Manifest:
     config = podconfig.prepare_config(
         job, upload=target, min_examples=10, allowed_ranges=[], denied_ranges=[]
     )
-    return child_jobs.prepare_job(job, names.prepare_name(job, 0), config, AROUND)
+    return child_jobs.prepare_job(job, names.prepare_name(job, 0), config, around)
 
 
 ALL = [
@@ -211,6 +212,48 @@ def test_a_pod_knows_where_to_report_or_is_left_in_peace() -> None:
         progress_ca="",
     )
     assert not any("KUBEFLOW" in v["name"] for v in container_of(training(alone))["env"])
+
+
+PLACED = replace(
+    AROUND,
+    prepare_node_selector={"pool": "general"},
+    prepare_tolerations=(Toleration(key="dedicated", operator=TolerationOperator.EXISTS),),
+    prepare_env=(EnvVar(name="HTTPS_PROXY", value="http://u:$p@proxy"),),
+)
+
+
+@pytest.mark.parametrize(
+    ("job", "want_selector", "want_tolerations", "want_proxy"),
+    [
+        pytest.param(
+            preparing(around=PLACED),
+            {"pool": "general"},
+            [{"key": "dedicated", "operator": "Exists"}],
+            ["http://u:$$p@proxy"],
+            id="prepare in the cluster",
+        ),
+        pytest.param(
+            preparing(hosted=True, around=PLACED),
+            {"pool": "general"},
+            [{"key": "dedicated", "operator": "Exists"}],
+            ["http://u:$$p@proxy"],
+            id="prepare for the service",
+        ),
+        pytest.param(preparing(), None, None, [], id="prepare without a word of the chart"),
+        pytest.param(training(PLACED), None, None, [], id="training has its own template"),
+    ],
+)
+def test_the_chart_says_where_prepare_pods_run_and_by_which_proxy(
+    job: Manifest,
+    want_selector: dict[str, str] | None,
+    want_tolerations: list[Manifest] | None,
+    want_proxy: list[str],
+) -> None:
+    pod = pod_of(job)
+    assert pod.get("nodeSelector") == want_selector
+    assert pod.get("tolerations") == want_tolerations
+    found = [v["value"] for v in container_of(job)["env"] if v["name"] == "HTTPS_PROXY"]
+    assert found == want_proxy
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,20 @@ from finetune_operator.settings import InvalidSettings, Settings
         pytest.param(
             "FINETUNE_LEASE_RETRY_SECONDS", "0.5", "lease_retry_seconds", 0.5, id="seconds"
         ),
+        pytest.param(
+            "FINETUNE_PREPARE_NODE_SELECTOR",
+            '{"pool": "general"}',
+            "prepare_node_selector",
+            {"pool": "general"},
+            id="labels",
+        ),
+        pytest.param(
+            "FINETUNE_PREPARE_ENV",
+            '[{"name": "NO_PROXY", "value": ".svc, 10.0.0.0/8"}]',
+            "prepare_env",
+            ({"name": "NO_PROXY", "value": ".svc, 10.0.0.0/8"},),
+            id="variables",
+        ),
     ],
 )
 def test_a_variable_sets_its_field(name: str, value: str, field: str, want: object) -> None:
@@ -49,6 +63,19 @@ def test_what_kubernetes_adds_for_services_is_not_ours() -> None:
             {"FINETUNE_AZURE_ALLOWED_ENDPOINTS": "https://a.b/openai"},
             "`https://a.b/openai` must be an address https://HOST.* without a path",
             id="an endpoint with a path",
+        ),
+        pytest.param(
+            {"FINETUNE_PREPARE_ENV": "HTTPS_PROXY=x"}, "PREPARE_ENV Invalid JSON", id="no JSON"
+        ),
+        pytest.param(
+            {"FINETUNE_PREPARE_ENV": '[{"name": "HF_TOKEN", "value": "x"}]'},
+            "PREPARE_ENV HF_TOKEN is set by the operator itself: remove it",
+            id="a variable of ours",
+        ),
+        pytest.param(
+            {"FINETUNE_PREPARE_TOLERATIONS": '[{"effect": "Never"}]'},
+            "PREPARE_TOLERATIONS must be 'NoSchedule'",
+            id="an effect that no taint has",
         ),
         pytest.param({"FINETUNE_IMAGE_PULL_POLICY": "No"}, "IMAGE_PULL_POLICY", id="not a choice"),
         pytest.param(
