@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 
 import jwt
 import pytest
@@ -15,6 +16,7 @@ from finetune_operator.core.errors import Transient
 from support.emulator import Emulator, WorkloadIdentity
 from support.hosted import CLIENT, IDENTITY_AUTH, SUBJECT, TENANT, Namespace
 from support.hosted_backend import Hosted
+from support.proxy import Proxy
 
 pytestmark = pytest.mark.integration
 
@@ -65,6 +67,19 @@ async def test_requests_carry_the_workloads_own_token(emulator: Emulator) -> Non
         assert created.raw_status == "pending"
         await find(hosted)
         assert hosted.namespace.requests == 1, "the token is kept while it lasts"
+
+
+async def test_behind_a_proxy(
+    emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Entra and the account are the same server here, by two of its names."""
+    authority = emulator.url.replace("127.0.0.1", "localhost")
+    with Proxy(tmp_path) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+        async with workload(emulator, authority_host=authority) as hosted:
+            await find(hosted)
+        asked = proxy.asked
+    assert asked == {url.removeprefix("https://") for url in (emulator.url, authority)}
 
 
 async def test_a_token_is_replaced_before_it_ends(emulator: Emulator) -> None:

@@ -113,7 +113,9 @@ class FederatedIdentity:
             lambda: assertion,
             authority=self._authority.host,
             retry_total=0,
-            transport=AioHttpTransport(session=aiohttp.ClientSession(connector=connector)),
+            transport=AioHttpTransport(
+                session=aiohttp.ClientSession(connector=connector, trust_env=True)
+            ),
         )
         try:
             async with asyncio.timeout(self._authority.timeout), credential:
