@@ -11,7 +11,7 @@ from finetune_api.spec import MethodType
 from support import rules_spec, rules_started, rules_texts, rules_uris
 from support.builders_api import Manifest, changed
 from support.crd_server import CrdServer, Refused, crd_manifest, schema
-from support.rules_spec import RuleRow
+from support.rules_rows import RuleRow
 
 TEXT_ROWS = [*rules_texts.rows(), *rules_uris.rows()]
 ROWS = [*rules_spec.rows(), *TEXT_ROWS, *rules_started.rows()]

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
@@ -21,19 +20,6 @@ pytestmark = pytest.mark.integration
 
 FAST = 2000
 FOREVER = 1_000_000
-
-
-@pytest.fixture(scope="module")
-def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
-    with Emulator(tmp_path_factory.mktemp("azure")) as emulator:
-        yield emulator
-
-
-@pytest.fixture
-async def hosted(emulator: Emulator) -> AsyncIterator[Hosted]:
-    emulator.reset()
-    async with Hosted(emulator) as hosted:
-        yield hosted
 
 
 async def waiting_jobs(hosted: Hosted, count: int) -> list[FineTuneJob]:

@@ -152,6 +152,11 @@ def submitted(
     return with_status(job, azure_open_ai=part)
 
 
+def a_hosted(**spec: Any) -> FineTuneJob:
+    """A hosted job that was submitted, held by its finalizer, of that spec."""
+    return submitted(a_job(hosted=True, held=True, spec=spec))
+
+
 def over(
     job: FineTuneJob, summary: Summary, *, reason: Reason = Reason.TRAINING_FAILED
 ) -> FineTuneJob:
@@ -175,6 +180,11 @@ def reason_of(plan: Plan) -> str:
     ready = condition(plan.status, ConditionType.READY)
     assert ready is not None
     return ready.reason
+
+
+def kinds_true(plan: Plan) -> set[str]:
+    """The types of the conditions that are True in a plan's status."""
+    return {c.type for c in plan.status.conditions if c.status == "True"}
 
 
 # Its children
@@ -319,3 +329,9 @@ def seen(
     return Observed(
         job=job, jobs=children, pods=pods, found=Found(**found), **{"now": NOW, **fields}
     )
+
+
+def a_running(job: FineTuneJob, **fields: Any) -> Observed:
+    """A job in the cluster whose training pod runs."""
+    child = a_child(job)
+    return seen(job, child, pods=(a_pod(child),), **fields)

@@ -5,6 +5,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from finetune_data.chat import scan
+from finetune_data.lines import JsonLines
+
 Json = dict[str, Any]
 
 
@@ -90,3 +93,10 @@ def _line(item: Json | str | bytes) -> bytes:
     if isinstance(item, bytes):
         return item
     return (item if isinstance(item, str) else json.dumps(item)).encode()
+
+
+def read_one(tmp_path: Path, line: Any, *, images: bool = False) -> Any:
+    """What the scan of a file with this one line yields."""
+    path = write_jsonl(tmp_path / "data.jsonl", [line])
+    (item,) = scan(JsonLines(path), images=images)
+    return item

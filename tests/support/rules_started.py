@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from support.builders_api import ABSENT, Manifest, changed, condition
-from support.rules_spec import HOSTED, PODS, RuleRow, creates
+from support.rules_rows import HOSTED, PODS, RuleRow, creates
 
 _CREATE_ANOTHER = "must not change once the job has started: create a new FineTuneJob instead"
 _WHILE_PAUSED = "may change only while the job is suspended, stalled or failed"

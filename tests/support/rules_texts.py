@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from support.builders_api import Manifest, changed
-from support.rules_spec import HOSTED, PODS, RuleRow, creates
+from support.rules_rows import HOSTED, PODS, RuleRow, creates
 
 _NAME = (
     "must be the name of an object: lower-case letters, digits, `-` and `.`, with a letter or"

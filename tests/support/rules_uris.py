@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from support.builders_api import Manifest, changed
-from support.rules_spec import HOSTED, PODS, RuleRow, creates
+from support.rules_rows import HOSTED, PODS, RuleRow, creates
 
 _IN_WORDS = "letters, digits, '.', '_' and '-', and no part of it begins with '.' or '-'"
 

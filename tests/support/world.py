@@ -10,25 +10,24 @@ import random
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
-from finetune_api.constants import COMPONENT_PREPARE, LABEL_COMPONENT, RETRY_ANNOTATION
-from finetune_api.pods import PrepareReport, TrainerReport, UploadTarget
+from finetune_api.constants import RETRY_ANNOTATION
+from finetune_api.pods import UploadTarget
 from finetune_api.reasons import ConditionType, Reason
-from finetune_api.status import CheckpointStatus, DataSetReport, FineTuneJobStatus
+from finetune_api.status import FineTuneJobStatus
 from finetune_operator.acting import Outside
 from finetune_operator.adapters.queue import back_off
 from finetune_operator.adapters.resources import FINETUNEJOBS, JOBS, PODS, Resource
 from finetune_operator.adapters.store import Key, Store, key_of
 from finetune_operator.backends.kubernetes.cluster import Cluster, Ranges
 from finetune_operator.core import conditions
-from finetune_operator.core.conditions import timestamp
 from finetune_operator.core.errors import Ambiguous, Conflict, OperatorError, Transient
 from finetune_operator.core.manifests import Surroundings
 from finetune_operator.core.plan import Policy
 from finetune_operator.reconciler import Reconciler
 from support.fake_api import FakeApi, Json
 from support.fake_service import FakeHosted, FakeService
+from support.world_motion import Motion
 
 NAMESPACE = "team-a"
 LIST_LAG = 60.0
@@ -41,10 +40,8 @@ SURROUNDINGS = Surroundings(
     progress_ca="CA",
 )
 TARGET = UploadTarget(base_url="https://my-account.openai.azure.com/openai/v1/", token_scope="s")
-_SHA = "ab" * 32
 _QUIET = 25
 """Steps without any motion after which nothing more is to be expected of chance."""
-_DATA = DataSetReport(sha256=_SHA, bytes=10, examples=100)
 
 
 class Crash(BaseException):
@@ -69,6 +66,7 @@ class World:
         self.service = FakeService(
             lambda: self.time, lambda: self.chance.uniform(0, LIST_LAG * 0.9)
         )
+        self._motion = Motion(self.api, self.service, self.chance, self._unlucky, lambda: self.time)
         self.crashes = self.rounds = self.orphaned = 0
         self._underway: list[tuple[datetime, str]] = []  # creates that outlive their process
         self._watches: dict[str, deque[tuple[str, Json]]] = {}
@@ -222,108 +220,12 @@ class World:
         else:
             self.store.put_child(resource, obj)
 
-    # Everything else that moves
+    # Everything else
 
     def move(self) -> None:
         """One step of everything outside the operator."""
         self._arrive()
-        owners = {obj["metadata"]["uid"] for obj in self.api.all(FINETUNEJOBS)}
-        for obj in self.api.all(JOBS):
-            if obj["metadata"]["ownerReferences"][0]["uid"] not in owners:
-                self.api.start_deletion(JOBS, obj, foreground=True)
-            if self._luck(0.7):
-                self._move_child(self.api.current(JOBS, obj))
-        for job in self.service.active():
-            if self._luck(0.5):
-                self._move_hosted(job)
-
-    def _move_hosted(self, job: Any) -> None:
-        match job.status:
-            case "pending":
-                job.status = "running"
-            case "running" if job.step >= 5:
-                job.status = "failed" if self._unlucky() else "succeeded"
-            case "running":
-                job.step += 1
-            case "pausing":
-                job.status = "paused"
-            case "resuming":
-                job.status = "running"
-
-    def _pods_of(self, child: Json) -> list[Json]:
-        uid = child["metadata"]["uid"]
-        return [
-            pod
-            for pod in self.api.all(PODS)
-            if any(owner["uid"] == uid for owner in pod["metadata"]["ownerReferences"])
-        ]
-
-    def _move_child(self, child: Json) -> None:
-        pods, status = self._pods_of(child), child.get("status", {})
-        if "deletionTimestamp" in child["metadata"]:
-            self._move_deletion(child, pods)
-        elif status.get("conditions"):
-            if child["spec"].get("ttlSecondsAfterFinished") is not None:
-                self.api.start_deletion(JOBS, child, foreground=True)
-        elif child["spec"].get("suspend"):
-            if self._luck(0.5):
-                self.api.change(JOBS, child, {"spec": {"suspend": False}})
-        else:
-            self._move_running(child, pods)
-
-    def _move_deletion(self, child: Json, pods: list[Json]) -> None:
-        for pod in pods:
-            if "exitCode" in _terminated(pod):
-                self.api.remove(PODS, pod)
-            else:
-                self._end_pod(pod, 75, _words(child, 75))
-        if not pods:
-            self.api.remove(JOBS, child)
-
-    def _move_running(self, child: Json, pods: list[Json]) -> None:
-        live = [pod for pod in pods if "exitCode" not in _terminated(pod)]
-        if live:
-            self._move_pod(child, live[0])
-            return
-        last = max(pods, key=lambda pod: int(pod["metadata"]["resourceVersion"]), default=None)
-        code = _terminated(last).get("exitCode") if last else None
-        if last is None or code == 75:
-            self._new_pod(child)
-        else:
-            kind = "Complete" if code == 0 else "Failed"
-            condition = {"type": kind, "status": "True", "reason": "PodFailurePolicy"}
-            self.api.change(JOBS, child, {"status": {"conditions": [condition]}})
-
-    def _new_pod(self, child: Json) -> None:
-        meta = child["metadata"]
-        owner = {"kind": "Job", "name": meta["name"], "uid": meta["uid"], "controller": True}
-        pod = {
-            "metadata": {
-                "name": f"{meta['name']}-{self.api.version}",
-                "labels": meta["labels"],
-                "ownerReferences": [owner],
-            },
-            "spec": {},
-            "status": {"phase": "Pending"},
-        }
-        self.api.add(PODS, NAMESPACE, pod)
-
-    def _move_pod(self, child: Json, pod: Json) -> None:
-        if pod["status"]["phase"] == "Pending":
-            patch = {"spec": {"nodeName": "node-1"}, "status": {"phase": "Running"}}
-            self.api.change(PODS, pod, patch)
-            return
-        codes = (75, 137, 1, 65, 69, 78) if self._unlucky(2) else (0,)
-        code = self.chance.choice(codes)
-        self._end_pod(pod, code, _words(child, code))
-
-    def _end_pod(self, pod: Json, code: int, words: str) -> None:
-        ended = {"exitCode": code, "message": words, "finishedAt": timestamp(self.time)}
-        status = {
-            "phase": "Failed" if code else "Succeeded",
-            "containerStatuses": [{"state": {"terminated": ended}}],
-        }
-        self.api.change(PODS, pod, {"status": status})
+        self._motion.step()
 
     # The user
 
@@ -427,36 +329,3 @@ class World:
             conditions.is_finished(status) or conditions.is_true(status, ConditionType.SUSPENDED)
             for _, status in self.statuses()
         )
-
-
-def _terminated(pod: Json) -> Json:
-    containers = pod.get("status", {}).get("containerStatuses") or [{}]
-    found: Json = containers[0].get("state", {}).get("terminated", {})
-    return found
-
-
-def _words(child: Json, code: int) -> str:
-    if child["metadata"]["labels"][LABEL_COMPONENT] != COMPONENT_PREPARE:
-        saved = CheckpointStatus(step=3, path="checkpoints/checkpoint-3")
-        return TrainerReport(
-            code=code,
-            reason="TrainingFailed" if code else "Succeeded",
-            message="The end",
-            step=3,
-            checkpoint=saved,
-            result_path=None if code else "result",
-        ).model_dump_json(exclude_none=True)
-    match code:
-        case 0:
-            report = PrepareReport(ok=True, training=_DATA, training_file_id="file-1")
-        case 65:
-            report = PrepareReport(ok=False, reason="DataInvalid", message="Bad rows")
-        case 78:
-            report = PrepareReport(
-                ok=False, reason="AuthenticationFailed", message="Wrong key", waits_for_user=True
-            )
-        case 1 | 137:
-            return ""
-        case _:
-            report = PrepareReport(ok=False, transient=True, message="Stopped")
-    return report.model_dump_json(exclude_none=True)

@@ -1,4 +1,4 @@
-"""Training in the cluster: attempts, replacements, retries, the result."""
+"""Training in the cluster: the attempt, its end, its result and its retries."""
 
 from dataclasses import replace
 from typing import Any
@@ -6,34 +6,21 @@ from typing import Any
 import pytest
 
 from finetune_api.job import FineTuneJob
-from finetune_api.pods import PrepareReport, TrainerReport
+from finetune_api.pods import TrainerReport
 from finetune_api.reasons import ConditionType, Phase, Reason
-from finetune_api.status import CheckpointStatus, KubernetesStatus, Metrics, Progress, Resolved
+from finetune_api.status import CheckpointStatus, Metrics, Resolved
 from finetune_operator.core import conditions, names
 from finetune_operator.core.decide import decide
 from finetune_operator.core.observed import ChildState, Found
-from finetune_operator.core.plan import (
-    ConfirmAbsent,
-    CreateTraining,
-    DeleteChild,
-    ExportResult,
-    FindClaim,
-    Plan,
-    ReadPods,
-    WriteStatus,
-)
+from finetune_operator.core.plan import CreateTraining, ExportResult, Plan, ReadPods, WriteStatus
 from support.builders import (
     POLICY,
     a_child,
-    a_data_report,
     a_job,
     a_pod,
     a_success,
-    an_event,
-    at,
     condition,
     prepared,
-    progress_of,
     reason_of,
     seen,
     stamp,
@@ -182,6 +169,9 @@ def test_a_success_that_was_heard_in_an_earlier_round_is_remembered() -> None:
     assert lost.action.status.result is None
 
 
+# Retries
+
+
 CRASHED = TrainerReport(code=70, reason="TrainingFailed", message="A bug.", step=3)
 
 
@@ -270,280 +260,3 @@ def test_data_that_the_trainer_refuses_is_not_called_in_order() -> None:
     assert valid is not None
     assert (valid.status, valid.reason) == ("False", "DataInvalid")
     assert valid.message == "No row has an answer"
-
-
-# Lost pods and lost children
-
-
-@pytest.mark.parametrize(
-    ("due", "want_in_message", "want_stalled", "want_look"),
-    [
-        pytest.param(100, "to save a checkpoint and stop", False, 130, id="within its grace"),
-        pytest.param(-29, "to save a checkpoint and stop", False, 1, id="its end is not told yet"),
-        pytest.param(
-            -31,
-            "on node node-1 should have stopped by 2026-11-22 11:59:29 UTC: if the node is gone,"
-            " delete",
-            True,
-            None,
-            id="with a lost node: for ever",
-        ),
-    ],
-)
-def test_a_pod_that_does_not_stop(
-    due: float, want_in_message: str, want_stalled: bool, want_look: float | None
-) -> None:
-    job = started(a_job())
-    child = a_child(job)
-    pod = a_pod(child, deleting=True, due=at(due), disrupted=True)
-    plan = decide(seen(job, child, pods=(pod,)), POLICY)
-    assert want_in_message in (plan.status.message or "")
-    assert conditions.is_true(plan.status, ConditionType.STALLED) == want_stalled
-    assert (plan.status.phase, plan.look_again_after) == (Phase.RUNNING, want_look)
-
-
-@pytest.mark.parametrize("whose", ["its own", "the user's"])
-@pytest.mark.parametrize("kind", ["ConfigMap", "PersistentVolumeClaim"])
-def test_what_the_operator_made_is_not_the_users_to_mend(kind: str, whose: str) -> None:
-    job = started(a_job())
-    child = a_child(job)
-    pod = a_pod(child, phase="Pending")
-    own = {"ConfigMap": child.name, "PersistentVolumeClaim": names.output_claim_name(job)}[kind]
-    name = own if whose == "its own" else "gsm8k"
-    said = f'MountVolume.SetUp failed for volume "x" : {kind.lower()} "{name}" not found'
-    plan = decide(seen(job, child, pods=(pod,), events=(an_event("FailedMount", said),)), POLICY)
-    assert plan.status.attempts is not None
-    again = plan.status.attempts[-1].end_time is not None
-    assert again == (whose == "its own"), "its Job is stopped, another attempt has one of its own"
-    assert plan.status.retries is None
-    if again:
-        assert plan.status.message == f"{kind} {name} was deleted: starting again with a new one"
-
-
-SAVED = KubernetesStatus(checkpoint=CheckpointStatus(step=42), replaced_at_step=42)
-OWNED = KubernetesStatus(claim_policy="Delete")
-
-
-def _resumed(kubernetes: KubernetesStatus, message: str | None = None, **spec: Any) -> FineTuneJob:
-    """Between two attempts."""
-    job = started(a_job(spec=spec), kubernetes=kubernetes, progress=Progress(step=44))
-    assert job.status.attempts
-    over = job.status.attempts[0].model_copy(update={"end_time": stamp(-9), "message": message})
-    return with_status(job, attempts=[over])
-
-
-@pytest.mark.parametrize(
-    ("job", "want"),
-    [
-        pytest.param(_resumed(SAVED), True, id="a checkpoint is in it"),
-        pytest.param(
-            _resumed(OWNED, deletionPolicy={"model": "Delete"}), True, id="it goes with the job"
-        ),
-        pytest.param(_resumed(KubernetesStatus()), False, id="status says nothing of it"),
-        pytest.param(
-            _resumed(SAVED, output={"volume": {"claimName": "models", "path": "orca"}}),
-            False,
-            id="the user's own volume",
-        ),
-    ],
-)
-def test_the_claim_is_looked_for_before_an_attempt_builds_on_it(
-    job: FineTuneJob, want: bool
-) -> None:
-    first = decide(seen(job), POLICY).action
-    assert (first == FindClaim(name=names.output_claim_name(job))) == want
-    assert isinstance(decide(seen(job, claim_there=True), POLICY).action, WriteStatus)
-
-
-@pytest.mark.parametrize(
-    ("before", "want_before"),
-    [
-        pytest.param(None, "", id="after a pause"),
-        pytest.param("A bug.", "A bug; ", id="after a failure"),
-    ],
-)
-def test_a_claim_that_is_gone_is_told_and_its_checkpoint_forgotten(
-    before: str | None, want_before: str
-) -> None:
-    job = _resumed(SAVED, before)
-    plan = decide(seen(job, claim_there=False), POLICY)
-    told_so = (
-        f"PersistentVolumeClaim {names.output_claim_name(job)} was deleted, and with it the"
-        " checkpoint of step 42: training starts from the beginning, with a new one"
-    )
-    assert (plan.action, plan.look_again_after) == (None, 0)
-    assert (plan.status.message, reason_of(plan)) == (told_so, Reason.CHECKPOINT_LOST)
-    assert plan.status.attempts is not None
-    assert plan.status.attempts[-1].message == want_before + told_so, "it stays to be read"
-    assert (plan.status.kubernetes, plan.status.progress) == (KubernetesStatus(), None)
-    forgotten = job.model_copy(update={"status": plan.status})
-    after = decide(seen(forgotten, claim_there=False), POLICY)
-    assert isinstance(after.action, WriteStatus)
-    assert after.action.status.attempt == 2
-
-
-def _replaced(replacements: int | None, reached: int, saved: int, steps: str | None) -> Plan:
-    kubernetes = KubernetesStatus(
-        job_name="x",
-        pod_name="pod-1",
-        checkpoint=CheckpointStatus(step=saved) if saved else None,
-        replacements=replacements,
-        replaced_at_step=reached,
-    )
-    job = started(a_job(), kubernetes=kubernetes)
-    child = a_child(job)
-    told_by_pod = progress_of(child.uid, "pod-1", step=steps) if steps else None
-    pod = a_pod(child, name="pod-2")
-    return decide(seen(job, child, pods=(pod,), progress=told_by_pod), POLICY)
-
-
-@pytest.mark.parametrize(
-    ("replacements", "reached", "saved", "steps", "want"),
-    [
-        pytest.param(None, 0, 0, None, (1, 0), id="the first pod is lost before a step"),
-        pytest.param(3, 40, 0, "50", (1, 50), id="a step was gained: counted from anew"),
-        pytest.param(3, 40, 45, None, (1, 45), id="a checkpoint beyond was saved"),
-        pytest.param(3, 40, 0, "35", (4, 40), id="less far than before"),
-        pytest.param(4, 40, 0, "38", (5, 40), id="further than last time, less than ever"),
-    ],
-)
-def test_lost_pods_are_counted_while_no_step_is_gained(
-    replacements: int | None, reached: int, saved: int, steps: str | None, want: tuple[int, int]
-) -> None:
-    kubernetes = _replaced(replacements, reached, saved, steps).status.kubernetes
-    assert kubernetes is not None
-    assert (kubernetes.replacements, kubernetes.replaced_at_step) == want
-
-
-def test_the_tenth_loss_without_a_step_is_the_last() -> None:
-    plan = _replaced(9, 40, 0, "35")
-    assert (plan.status.phase, reason_of(plan)) == (Phase.FAILED, Reason.NO_PROGRESS)
-    assert plan.look_again_after == 0, "its child is stopped next"
-
-
-def test_a_new_attempt_counts_as_a_replacement() -> None:
-    kubernetes = KubernetesStatus(replacements=2, replaced_at_step=5)
-    job = started(a_job(), attempt=2, kubernetes=kubernetes)
-    child = a_child(job, attempt=2)
-    status = decide(seen(job, child, pods=(a_pod(child),)), POLICY).status
-    assert status.kubernetes is not None
-    assert status.kubernetes.replacements == 3
-
-
-def test_the_first_pod_is_no_replacement() -> None:
-    job = started(a_job())
-    child = a_child(job)
-    status = decide(seen(job, child, pods=(a_pod(child),)), POLICY).status
-    assert status.kubernetes is not None
-    assert (status.kubernetes.replacements, status.kubernetes.replaced_at_step) == (None, 0)
-
-
-def test_a_child_that_is_not_seen_is_asked_for_before_it_is_believed_lost() -> None:
-    job = started(a_job(), kubernetes=KubernetesStatus(job_name="tune-x-a1"))
-    assert decide(seen(job), POLICY).action == ConfirmAbsent(name="tune-x-a1")
-    plan = decide(seen(job, confirmed_absent=True), POLICY)
-    assert reason_of(plan) == Reason.RETRYING
-    assert "was deleted" in (plan.status.message or "")
-
-
-def test_a_child_that_somebody_deletes_ends_its_attempt() -> None:
-    job = started(a_job())
-    plan = decide(seen(job, a_child(job, deleting=True)), POLICY)
-    assert (reason_of(plan), plan.status.retries) == (Reason.RETRYING, 1)
-
-
-def test_two_attempts_never_share_a_volume() -> None:
-    job = started(a_job(), attempt=2)
-    old = a_child(job, attempt=1)
-    assert decide(seen(job, old), POLICY).action == DeleteChild(name=old.name, uid=old.uid)
-    waiting = decide(seen(job, a_child(job, attempt=1, deleting=True)), POLICY)
-    assert waiting.action is None
-    assert waiting.status.message == f"Waiting for Job {old.name} to stop"
-
-
-def test_the_deadline_wakes_the_job() -> None:
-    job = started(a_job(spec={"activeDeadlineSeconds": 130}), since=-100)
-    child = a_child(job)
-    assert decide(seen(job, child, pods=(a_pod(child),)), POLICY).look_again_after == 30
-
-
-def test_the_newest_of_two_pods_counts() -> None:
-    job = started(a_job())
-    child = a_child(job)
-    lost = a_pod(child, name="lost", phase="Failed", exit_code=75, finished=at(-41), created=-42)
-    new = a_pod(child, name="new", created=-42)
-    status = decide(seen(job, child, pods=(new, lost)), POLICY).status
-    assert status.kubernetes is not None
-    assert status.kubernetes.pod_name == "new"
-
-
-LARGE = {"kubernetes.resources": {"limits": {"memory": "640Gi"}}}
-
-
-@pytest.mark.parametrize(
-    ("phase", "want_over"),
-    [
-        pytest.param("Pending", True, id="it waits for room that there is not"),
-        pytest.param(None, True, id="it was not even created"),
-        pytest.param("Running", False, id="it runs by now: effective at the next attempt"),
-    ],
-)
-def test_settings_that_were_mended_replace_a_pod_that_cannot_start(
-    phase: str | None, want_over: bool
-) -> None:
-    child = a_child(started(a_job(spec=LARGE)))
-    job = started(a_job(generation=2), retries=1)
-    pods = () if phase is None else (a_pod(child, phase=phase),)
-    plan = decide(seen(job, child, pods=pods, events=()), POLICY)
-    assert plan.status.attempts is not None
-    assert (plan.status.attempts[-1].end_time is not None) == want_over
-    assert plan.status.retries == 1, "it costs none"
-    if want_over:
-        ended = job.model_copy(update={"status": plan.status})
-        assert plan.look_again_after == 0
-        assert isinstance(decide(seen(ended, child), POLICY).action, DeleteChild)
-        assert isinstance(decide(seen(ended), POLICY).action, WriteStatus)
-
-
-LAST = TrainerReport(
-    code=75, reason="Preempted", message="Stopped", step=9,
-    checkpoint=CheckpointStatus(step=9, path="checkpoints/checkpoint-9"),
-)  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("words", "created", "known", "want"),
-    [
-        pytest.param(LAST, -50, 6, 9, id="it saved once more: status follows"),
-        pytest.param(LAST, -50, 12, 12, id="another pod is further by now"),
-        pytest.param(LAST, -500, 6, 6, id="a pod of an earlier attempt"),
-        pytest.param("", -50, 6, 6, id="it left no words"),
-        pytest.param(a_data_report(), -50, None, None, id="a prepare pod"),
-    ],
-)
-def test_the_last_words_of_a_pod_that_is_gone_already(
-    words: TrainerReport | PrepareReport | str, created: float, known: int | None, want: int | None
-) -> None:
-    saved = KubernetesStatus(checkpoint=CheckpointStatus(step=known) if known else None)
-    job = started(a_job(), kubernetes=saved)
-    child = a_child(job)
-    gone = a_pod(child, phase="Failed", words=words, created=created, name="gone", deleting=True)
-    successor = a_pod(child, phase="Pending", created=-1)
-
-    status = decide(seen(job, child, pods=(successor,), departed=gone), POLICY).status
-
-    assert status.kubernetes is not None
-    checkpoint = status.kubernetes.checkpoint
-    assert (checkpoint.step if checkpoint else None) == want
-    assert status.kubernetes.pod_name == successor.name, "it counts as gone"
-
-
-def test_last_words_are_heard_although_the_job_went_with_its_pod() -> None:
-    job = started(a_job(spec={"suspend": True}))
-    gone = a_pod(a_child(job), phase="Failed", words=LAST, deleting=True)
-
-    status = decide(seen(job, departed=gone), POLICY).status
-
-    assert status.kubernetes is not None
-    assert status.kubernetes.checkpoint is not None
-    assert status.kubernetes.checkpoint.step == 9

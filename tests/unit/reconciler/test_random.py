@@ -8,6 +8,7 @@ from collections import Counter
 import pytest
 
 from finetune_api.constants import COMPONENT_TRAINER, FINALIZER, LABEL_COMPONENT
+from finetune_api.job import FineTuneJob
 from finetune_api.status import FineTuneJobStatus
 from finetune_operator.adapters.resources import FINETUNEJOBS, JOBS
 from finetune_operator.adapters.store import key_of
@@ -132,3 +133,9 @@ async def test_a_settled_world_is_left_alone() -> None:
     while await world.reconcile_due():
         pass
     assert world.api.writes() == before
+
+
+def test_the_fake_objects_are_valid() -> None:
+    world = World(0)
+    obj = world.create_job(hosted_job("tune"))
+    assert FineTuneJob.model_validate(obj).metadata.uid == "uid-1"
