@@ -99,6 +99,18 @@ def merge(
     return status.model_copy(update={"conditions": ordered})
 
 
+def restamp(status: FineTuneJobStatus, meta: ObjectMeta) -> FineTuneJobStatus:
+    """The status of a job that is over, looked at again: what it says holds for any later spec.
+
+    `kubectl wait` passes over a condition of an older generation.
+    """
+    current = [
+        c.model_copy(update={"observed_generation": meta.generation}) if c.type in _ORDER else c
+        for c in status.conditions
+    ]
+    return status.model_copy(update={"conditions": current})
+
+
 _ORDER = {kind: position for position, kind in enumerate(ConditionType)}
 
 

@@ -106,7 +106,8 @@ def _keep_report(seen: Observed, status: FineTuneJobStatus) -> FineTuneJobStatus
 def _finished(seen: Observed) -> Outcome:
     token = _retry_token(seen)
     if token is None:
-        return replace(ending.clean_up(seen), summary=_edited_since(seen))
+        current = conditions.restamp(seen.job.status, seen.job.metadata)
+        return replace(ending.clean_up(seen), status=current, summary=_edited_since(seen))
     succeeded = conditions.is_true(seen.job.status, ConditionType.SUCCEEDED)
     if seen.job.spec.cancel or succeeded:
         return Outcome(
@@ -120,7 +121,7 @@ def _finished(seen: Observed) -> Outcome:
 def _edited_since(seen: Observed) -> Summary | None:
     """An edit runs nothing by itself: whoever mends the spec of a job that is over is told so.
 
-    `Succeeded` keeps the generation, and the sentence, that the job ended with.
+    The first look after it says so; `Succeeded` keeps the sentence that the job ended with.
     """
     meta, status = seen.job.metadata, seen.job.status
     ready = conditions.get(status, ConditionType.READY)
@@ -128,7 +129,7 @@ def _edited_since(seen: Observed) -> Summary | None:
     over = ended is not None and ended.status is conditions.FALSE
     if ready is None or ended is None or not over or seen.job.spec.cancel:
         return None
-    if ended.observed_generation == meta.generation:
+    if status.observed_generation == meta.generation:
         return None
     return Summary(
         phase=status.phase or Phase.FAILED,

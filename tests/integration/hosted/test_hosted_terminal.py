@@ -45,6 +45,24 @@ def restarted_stripped_and_applied_again(site: Site) -> None:
         assert len(site.remote("orca")) == 1
 
 
+def edited_after_its_end(site: Site) -> None:
+    """Whoever waits for the success after an edit is not told of an older generation."""
+    with site.lone_operator().wait_until_leading():
+        site.submit("orca")
+        site.wait_for_phase("orca", "Succeeded")
+        site.edit("orca", {"spec": {"deletionPolicy": {"job": "Keep"}}})
+        said = site.kube.kubectl(
+            "wait",
+            f"--namespace={site.namespace}",
+            "--for=condition=Succeeded",
+            "--timeout=20s",
+            "ftj/orca",
+        )
+        assert "condition met" in said
+        assert site.status("orca")["observedGeneration"] == 2
+    assert len(site.remote("orca")) == 1
+
+
 def failed_and_restarted(site: Site) -> None:
     site.emulator.doom("Evaluation", RAI_AFTER_TRAINING)
     with site.lone_operator().wait_until_leading():
@@ -155,6 +173,7 @@ def row(scenario: Scenario, narrative: str) -> object:
         row(deleted_and_created_again, "deleted and created again: adopts nothing"),
         row(deleted_while_it_runs_and_created_again, "deleted while it runs, and created again"),
         row(restarted_stripped_and_applied_again, "restarted, stripped and applied again"),
+        row(edited_after_its_end, "edited after its end: kubectl wait still sees the success"),
         row(failed_and_restarted, "failed, and the operator is restarted"),
         row(retried_after_a_failure, "a retry token: runs again, with a new marker"),
         row(retried_after_a_cancellation, "a retry token after a cancellation"),

@@ -7,7 +7,7 @@ import pytest
 from finetune_api.constants import RETRY_ANNOTATION
 from finetune_api.job import FineTuneJob
 from finetune_api.reasons import ConditionType, Phase, Reason
-from finetune_api.status import CheckpointStatus, KubernetesStatus
+from finetune_api.status import CheckpointStatus, Condition, KubernetesStatus
 from finetune_operator.core import conditions
 from finetune_operator.core.decide import decide
 from finetune_operator.core.observed import ChildState
@@ -115,6 +115,39 @@ def test_an_edit_of_what_is_over_says_what_runs_it(
     assert (command in (plan.status.message or "")) == want
     again = decide(seen(edited.model_copy(update={"status": plan.status})), POLICY)
     assert again.status == plan.status, "said once"
+
+
+ENDS = [
+    pytest.param(FAILED, id="failed"),
+    pytest.param(conditions.cancelled("As asked"), id="cancelled"),
+    pytest.param(conditions.succeeded("Done"), id="succeeded"),
+]
+
+
+@pytest.mark.parametrize("summary", ENDS)
+def test_every_condition_holds_for_an_edit_of_what_is_over(summary: conditions.Summary) -> None:
+    foreign = Condition(type="a/b", status=conditions.TRUE, reason="X", last_transition_time="T")
+    job = over(started(a_job()), summary)
+    job = with_status(job, conditions=[*job.status.conditions, foreign])
+    status = decide(seen(a_job(generation=2, status=job.status)), POLICY).status
+    ours = [c for c in status.conditions if c != foreign]
+    assert len(ours) + 1 == len(status.conditions) > 2
+    assert {c.observed_generation for c in ours} == {2}, "kubectl wait passes over an older one"
+    times = {c.type: c.last_transition_time for c in job.status.conditions}
+    assert {c.type: c.last_transition_time for c in status.conditions} == times
+
+
+def test_what_was_edited_again_still_tells_its_end() -> None:
+    job = over(started(a_job()), FAILED)
+    once = decide(seen(a_job(generation=2, status=job.status)), POLICY).status
+    twice = decide(seen(a_job(generation=3, status=once)), POLICY).status
+    assert (twice.message, twice.observed_generation) == (once.message, 3)
+
+
+def test_an_edit_while_it_ran_is_none_since_its_end() -> None:
+    job = over(started(a_job(generation=2)), FAILED)
+    status = decide(seen(job), POLICY).status
+    assert (status.started_generation, status.message) == (1, FAILED.message)
 
 
 def test_every_failure_says_how_it_runs_again_however_long_it_is() -> None:
