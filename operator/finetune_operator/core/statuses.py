@@ -71,7 +71,9 @@ def with_error(
     job: FineTuneJob, error: OperatorError, *, now: datetime, lasts: float, stalled_after: float
 ) -> FineTuneJobStatus:
     """The status of a job whose next step failed; `lasts` is for how many seconds by now."""
-    phase = job.status.phase or Phase.PENDING
+    paused, phase = _is_paused(job), job.status.phase or Phase.PENDING
+    if phase is Phase.SUSPENDED and not paused:
+        phase = Phase.PENDING
     message = _words(job.status, error)
     if isinstance(error, Terminal):
         summary = conditions.failed(error.reason, message)
@@ -81,7 +83,7 @@ def with_error(
         summary = conditions.working(phase, error.reason, message)
     told = conditions.summarise(
         job.status,
-        conditions.keep_suspended(job.status, summary),
+        conditions.keep_suspended(job.status, summary) if paused else summary,
         meta=job.metadata,
         now=now,
     )
@@ -89,6 +91,13 @@ def with_error(
         return told
     ended = attempts.end(told, now, error.reason, error.message)
     return ended.model_copy(update={"completion_time": conditions.timestamp(now)})
+
+
+def _is_paused(job: FineTuneJob) -> bool:
+    """Whether a pause that status tells of still counts: asked for, or of something to resume."""
+    status, part = job.status, job.status.azure_open_ai
+    unsent = job.spec.azure_open_ai is not None and (part is None or part.job_id is None)
+    return job.spec.suspend or not (unsent or attempts.is_over(status))
 
 
 def _words(status: FineTuneJobStatus, error: OperatorError) -> str:

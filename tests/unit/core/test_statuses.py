@@ -4,11 +4,24 @@ from typing import Any
 
 import pytest
 
+from finetune_api.job import FineTuneJob
 from finetune_api.reasons import ConditionType, Phase, Reason
 from finetune_api.status import Attempt, CheckpointStatus, KubernetesStatus, Progress
 from finetune_operator.core import conditions, statuses
 from finetune_operator.core.errors import Ambiguous, OperatorError, Terminal, Transient
-from support.builders import NOW, a_job, at, condition, stamp, started, told, with_status
+from support.builders import (
+    NOW,
+    a_job,
+    at,
+    condition,
+    over,
+    prepared,
+    stamp,
+    started,
+    submitted,
+    told,
+    with_status,
+)
 from support.fake_api import merged
 
 RUNNING = conditions.working(Phase.RUNNING, Reason.RUNNING, "Step 1")
@@ -151,3 +164,35 @@ def test_a_pause_of_ours_is_remembered_through_errors(summary: conditions.Summar
     assert kept is not None
     assert before is not None
     assert (kept.status, kept.reason) == (before.status, before.reason)
+
+
+SUSPENDED = conditions.suspended("Suspended before anything was submitted")
+ASKED = {"suspend": True}
+
+
+@pytest.mark.parametrize(
+    ("job", "want_phase"),
+    [
+        pytest.param(a_job(hosted=True), Phase.PENDING, id="resumed before anything"),
+        pytest.param(prepared(a_job(hosted=True)), Phase.PENDING, id="resumed with its data read"),
+        pytest.param(
+            submitted(a_job(hosted=True), job_id=None), Phase.PENDING, id="resumed with a marker"
+        ),
+        pytest.param(
+            over(started(a_job()), RUNNING), Phase.PENDING, id="resumed between two attempts"
+        ),
+        pytest.param(prepared(a_job(hosted=True, spec=ASKED)), Phase.SUSPENDED, id="suspended yet"),
+        pytest.param(
+            submitted(a_job(hosted=True)), Phase.SUSPENDED, id="resumed, paused at the service yet"
+        ),
+        pytest.param(started(a_job()), Phase.SUSPENDED, id="resumed while its pod stops"),
+    ],
+)
+def test_an_error_leaves_a_job_suspended_only_while_it_is(
+    job: FineTuneJob, want_phase: Phase
+) -> None:
+    error = Transient(Reason.SECRET_ACCESS_DENIED, "Grant it", waits_for_user=True)
+    status = _after(error, lasts=300, job=told(job, SUSPENDED))
+    suspended = condition(status, ConditionType.SUSPENDED) is not None
+    assert (status.phase, suspended) == (want_phase, want_phase is Phase.SUSPENDED)
+    assert conditions.is_true(status, ConditionType.STALLED)
