@@ -53,7 +53,10 @@ def note(status: FineTuneJobStatus, *, step: int | None, node: str | None) -> Fi
 def end(
     status: FineTuneJobStatus, now: datetime, reason: Reason, message: str
 ) -> FineTuneJobStatus:
-    """Status with the current attempt ended; an attempt that is over stays as it is."""
+    """Status with the current attempt ended; an attempt that is over stays as it is.
+
+    When it was expected to end is said no more.
+    """
     if is_over(status) or not status.attempts:
         return status
     last = status.attempts[-1].model_copy(
@@ -63,7 +66,14 @@ def end(
             "message": conditions.bounded(message) or None,
         }
     )
-    return status.model_copy(update={"attempts": [*status.attempts[:-1], last]})
+    progress, hosted = status.progress, status.azure_open_ai
+    return status.model_copy(
+        update={
+            "attempts": [*status.attempts[:-1], last],
+            "progress": progress and progress.model_copy(update={"eta": None}),
+            "azure_open_ai": hosted and hosted.model_copy(update={"estimated_finish": None}),
+        }
+    )
 
 
 def remark(status: FineTuneJobStatus, message: str) -> FineTuneJobStatus:

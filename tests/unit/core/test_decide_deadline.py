@@ -1,10 +1,13 @@
 """The deadline: what runs is stopped, and the job has failed."""
 
+from typing import Any
+
 import pytest
 
 from finetune_api.reasons import Phase, Reason
+from finetune_api.status import Progress
 from finetune_operator.core.decide import decide
-from finetune_operator.core.observed import Observed
+from finetune_operator.core.observed import ChildState, Observed
 from finetune_operator.core.plan import CancelRemote, CreatePrepare, DeleteChild
 from support.builders import (
     POLICY,
@@ -14,6 +17,7 @@ from support.builders import (
     a_pod,
     a_remote,
     a_running,
+    at,
     reason_of,
     seen,
     started,
@@ -46,6 +50,35 @@ def test_then_the_job_has_failed() -> None:
     assert (plan.status.phase, reason_of(plan)) == (Phase.FAILED, Reason.DEADLINE_EXCEEDED)
     assert plan.status.attempts is not None
     assert plan.status.attempts[-1].reason == Reason.DEADLINE_EXCEEDED
+
+
+@pytest.mark.parametrize(
+    ("raw_status", "ended_by", "want"),
+    [
+        pytest.param("cancelled", {"activeDeadlineSeconds": 100}, Phase.FAILED, id="the deadline"),
+        pytest.param("cancelled", {"cancel": True}, Phase.CANCELLED, id="a cancel"),
+        pytest.param("failed", {}, Phase.FAILED, id="a failure"),
+        pytest.param("succeeded", {}, Phase.SUCCEEDED, id="success"),
+    ],
+)
+def test_what_is_over_has_no_estimated_end(
+    raw_status: str, ended_by: dict[str, Any], want: Phase
+) -> None:
+    remote = a_remote(raw_status, step=4, estimated_finish=at(900), fine_tuned_model="m",
+                      details={"total_steps": 8})  # fmt: skip
+    status = decide(seen(a_hosted(**ended_by), remote=remote, exported=True), POLICY).status
+    assert (status.phase, status.progress and status.progress.eta) == (want, None)
+    assert status.progress is not None
+    assert status.azure_open_ai is not None
+    assert status.azure_open_ai.estimated_finish is None
+
+
+def test_nor_has_a_pod_that_failed() -> None:
+    job = started(a_job(), progress=Progress(step=4, eta="13:00 UTC"))
+    child = a_child(job, state=ChildState.FAILED)
+    pod = a_pod(child, phase="Failed", exit_code=65)
+    status = decide(seen(job, child, pods=(pod,)), POLICY).status
+    assert (status.phase, status.progress) == (Phase.FAILED, Progress(step=4))
 
 
 def test_what_was_done_in_time_has_succeeded() -> None:
