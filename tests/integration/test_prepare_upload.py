@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from finetune_api.pods import PrepareConfig, UploadTarget
 from finetune_api.reasons import ExitCode, Reason
 from finetune_data.lines import sha256_of
-from finetune_operator.core.errors import OperatorError
+from finetune_operator.core.errors import OperatorError, Transient
 from finetune_operator.prepare import upload as uploading
 from finetune_operator.prepare.data import CheckedData, prepare_data
 from finetune_operator.prepare.failure import Failure, of_service
@@ -35,7 +35,6 @@ CLIENT = "22222222-2222-2222-2222-222222222222"
 SUBJECT = "system:serviceaccount:team-a:trainer"
 SCOPE = "https://cognitiveservices.azure.com/.default"
 SOON = {"retry-after-ms": "10"}
-"""The client tries twice again by itself: let it not wait."""
 
 
 @pytest.fixture(scope="module")
@@ -301,7 +300,6 @@ async def test_the_service_refuses(
 async def test_a_busy_service_is_asked_again_when_it_says(
     emulator: Emulator, places: Places, tmp_path: Path, status: int, method: str, path: str
 ) -> None:
-    """The client itself gives up after the third answer."""
     emulator.configure(pending_polls=1)
     emulator.reply(status, method, path, headers=SOON, code="tooManyRequests", times=4)
 
@@ -313,7 +311,7 @@ async def test_a_busy_service_is_asked_again_when_it_says(
 @pytest.mark.parametrize(
     ("code", "headers"),
     [
-        pytest.param("tooManyRequests", {"retry-after": "1801"}, id="longer than the pod waits"),
+        pytest.param("tooManyRequests", {"retry-after": "61"}, id="longer than the pod waits"),
         pytest.param("tooManyRequests", {}, id="without a word on when"),
         pytest.param("quotaExceeded", SOON, id="no free place"),
     ],
@@ -322,12 +320,29 @@ async def test_what_is_no_use_waiting_for_is_told_at_once(
     emulator: Emulator, places: Places, tmp_path: Path, code: str, headers: dict[str, str]
 ) -> None:
     emulator.reply(429, "GET", "/files$", headers=headers, code=code, times=4)
+    began = time.monotonic()
 
     with pytest.raises(OperatorError) as caught:
         await upload(checked(tmp_path), target(emulator), places)
 
     assert of_service(caught.value).code == ExitCode.UNAVAILABLE
     assert emulator.requests()["total"] <= 3
+    assert time.monotonic() - began < 10
+
+
+async def test_a_service_that_stays_busy_is_told_before_patience_ends(
+    emulator: Emulator, places: Places, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody sees the pod wait; neither must the client wait unseen."""
+    monkeypatch.setattr(uploading, "BUSY_SECONDS", 3.0)
+    emulator.reply(429, "GET", "/files$", headers={"retry-after": "2"}, code="x", times=None)
+    began = time.monotonic()
+
+    with pytest.raises(Transient, match=r"It is busy until \d\d:\d\d:\d\d UTC\.$") as caught:
+        await upload(checked(tmp_path), target(emulator), places)
+
+    assert caught.value.reason is Reason.RATE_LIMITED
+    assert time.monotonic() - began < 5
 
 
 async def test_no_redirect_is_followed_with_a_key(

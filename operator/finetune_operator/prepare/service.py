@@ -9,6 +9,7 @@ import logging
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 from urllib.parse import urlsplit
 
@@ -42,7 +43,6 @@ _log = logging.getLogger(__name__)
 TIMEOUT = httpx2.Timeout(60.0, connect=15.0, write=300.0, read=300.0)
 """Seconds. Reading waits for the answer to an upload, which the service stores first."""
 
-_BUSY = (429, 503)
 _PUBLIC_AUTHORITY = "login.microsoftonline.com"
 
 
@@ -53,11 +53,22 @@ async def connect(target: UploadTarget, places: Places) -> AsyncIterator[openai.
     async with AsyncExitStack() as stack:
         key = await _key(target, places, trust, stack)
         http = await stack.enter_async_context(
-            httpx2.AsyncClient(verify=trust, timeout=TIMEOUT, follow_redirects=False)
+            httpx2.AsyncClient(
+                verify=trust,
+                timeout=TIMEOUT,
+                follow_redirects=False,
+                event_hooks={"response": [_left_to_patience]},
+            )
         )
         yield openai.AsyncOpenAI(
             base_url=target.base_url, api_key=key, http_client=http, timeout=TIMEOUT
         )
+
+
+async def _left_to_patience(response: httpx2.Response) -> None:
+    """The client would wait for minutes, unseen; it tries again at once where no time is told."""
+    if "retry-after" in response.headers or "retry-after-ms" in response.headers:
+        response.headers["x-should-retry"] = "false"
 
 
 def _trust(places: Places) -> ssl.SSLContext:
@@ -137,10 +148,9 @@ def explained(target: UploadTarget) -> Iterator[None]:
 
 
 class Patience:
-    """How long the pod still waits because the service is busy: for all of its requests together.
+    """How long the pod waits because the service is busy: for all of its requests together.
 
-    Less than a new pod costs, which reads the data again. The client itself waits too, twice and at
-    most two minutes each time.
+    Little, since nobody sees it wait: status tells what ended the pod, and when the next one tries.
     """
 
     def __init__(self, target: UploadTarget, seconds: float) -> None:
@@ -156,20 +166,26 @@ class Patience:
             try:
                 return await request()
             except openai.APIStatusError as error:
-                wait = self._wait(error)
-                if wait is None or wait > self._left:
+                busy = self._busy(error)
+                if busy is None:
                     raise
-            _log.info("The service is busy; asking again in %.0f seconds, as it says", wait)
-            self._left -= wait
-            await asyncio.sleep(wait)
+                if busy.retry_after > self._left:
+                    raise busy from error
+            _log.info("The service is busy; asking again in %.0f seconds", busy.retry_after)
+            self._left -= busy.retry_after
+            await asyncio.sleep(busy.retry_after)
 
-    def _wait(self, error: openai.APIStatusError) -> float | None:
+    def _busy(self, error: openai.APIStatusError) -> Transient | None:
+        """The refusal, if it says when to ask again and passes by itself."""
         said = answer(error)
         found = refusal(said, self._call)
-        busy = error.status_code in _BUSY and found.reason is not Reason.QUOTA_EXCEEDED
-        if said.retry_after is None or not busy or not isinstance(found, Transient):
+        if said.retry_after is None or not isinstance(found, Transient):
             return None
-        return found.retry_after
+        if found.waits_for_user or found.reason is Reason.QUOTA_EXCEEDED:
+            return None
+        until = datetime.now(UTC) + timedelta(seconds=found.retry_after)
+        message = f"{found.message} It is busy until {until:%H:%M:%S} UTC."
+        return Transient(found.reason, message, retry_after=found.retry_after)
 
 
 def _no_connection(call: Call, error: openai.APIConnectionError) -> Transient:

@@ -31,7 +31,7 @@ MAX_BYTES = 512 * 1024 * 1024
 """What the service takes in one file."""
 
 PROCESSING_SECONDS = 1800.0
-BUSY_SECONDS = 1800.0
+BUSY_SECONDS = 60.0
 """What the pod waits in all where the service says when to ask again."""
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 15.0
