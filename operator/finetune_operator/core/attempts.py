@@ -77,11 +77,12 @@ def end(
 
 
 def remark(status: FineTuneJobStatus, message: str) -> FineTuneJobStatus:
-    """Status with what came to light about the last attempt after its end."""
+    """Status with what came to light about the last attempt after its end, and is said once."""
     if not status.attempts:
         return status
     last = status.attempts[-1]
-    said = f"{last.message.rstrip('.')}; {message}" if last.message else message
+    known = (last.message or "").rstrip(".")
+    said = message if message.startswith(known) else f"{known}; {message}"
     told = last.model_copy(update={"message": conditions.bounded(said)})
     return status.model_copy(update={"attempts": [*status.attempts[:-1], told]})
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from finetune_api.constants import COMPONENT_TRAINER
 from finetune_api.reasons import ConditionType, ExitCode, Phase, Reason
-from finetune_api.status import FineTuneJobStatus, KubernetesStatus
+from finetune_api.status import FineTuneJobStatus, KubernetesStatus, Progress
 from finetune_operator.core import (
     attempts,
     claims,
@@ -124,8 +124,25 @@ def _next_attempt(seen: Observed, policy: Policy) -> Outcome:
             return Outcome(look_again_after=wait)
     if (lost := claims.lost(seen)) is not None:
         return lost
-    started = attempts.begin(seen.job, seen.now, kubernetes=_fresh(status), result=None)
+    started = attempts.begin(
+        seen.job, seen.now, kubernetes=_fresh(status), progress=_saved(status), result=None
+    )
     return Outcome(action=WriteStatus(status=started))
+
+
+def _saved(status: FineTuneJobStatus) -> Progress | None:
+    """Where the next attempt begins: at the checkpoint, of whose loss nothing is known."""
+    checkpoint = status.kubernetes.checkpoint if status.kubernetes else None
+    if checkpoint is None:
+        return None
+    total = status.progress.total_steps if status.progress else None
+    percent = min(99, 100 * checkpoint.step // total) if total else None
+    return Progress(
+        percent=percent,
+        text=None if percent is None else f"{percent}%",
+        step=checkpoint.step,
+        total_steps=total,
+    )
 
 
 def _fresh(status: FineTuneJobStatus) -> KubernetesStatus:
@@ -151,10 +168,12 @@ def _lost(seen: Observed, child: ChildJob | None) -> Outcome:
         message = "Going on as soon as the paused pod has stopped"
         summary = conditions.working(Phase.PENDING, Reason.STARTING, message)
         return Outcome(status=suspended(seen), summary=summary, again=True)
-    verdict = failure.Verdict(
-        reason=Reason.TRAINING_FAILED, message="The attempt's Job was deleted", retry=True
-    )
-    return kubernetes_end.failed(seen, verdict, child, None)
+    return kubernetes_end.failed(seen, _deleted("The attempt's Job"), child, None)
+
+
+def _deleted(what: str) -> failure.Verdict:
+    """Another attempt makes a new one; who deletes that too uses up the retries."""
+    return failure.Verdict(reason=Reason.TRAINING_FAILED, message=f"{what} was deleted", retry=True)
 
 
 def ended(seen: Observed, policy: Policy) -> Outcome | None:
@@ -252,17 +271,13 @@ def _active(seen: Observed, policy: Policy, child: ChildJob) -> Outcome:
         return outcome
     told = outcome.summary
     if told is not None and (lacking := lacks_ours(seen.job, told, child)) is not None:
-        return _afresh(seen, status, f"{lacking} was deleted: starting again with a new one")
+        return kubernetes_end.failed(seen, _deleted(lacking), child, pod)
     return Outcome(status=status, summary=told, look_again_after=outcome.look_again_after)
 
 
 def _edited(seen: Observed, status: FineTuneJobStatus) -> Outcome:
-    """A pod that could not start, and settings that somebody has mended."""
-    return _afresh(seen, status, "Starting again with the edited settings")
-
-
-def _afresh(seen: Observed, status: FineTuneJobStatus, message: str) -> Outcome:
-    """Another attempt in place of one that cannot start: no retry is used up."""
+    """A pod that could not start, and settings that somebody has mended: no retry is used up."""
+    message = "Starting again with the edited settings"
     return Outcome(
         status=attempts.end(status, seen.now, Reason.RETRYING, message),
         summary=conditions.working(Phase.PENDING, Reason.STARTING, message),

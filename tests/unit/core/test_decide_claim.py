@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from finetune_api.job import FineTuneJob
-from finetune_api.reasons import Reason
+from finetune_api.reasons import Phase, Reason
 from finetune_api.status import CheckpointStatus, KubernetesStatus, Progress
 from finetune_operator.core import names
 from finetune_operator.core.decide import decide
@@ -23,6 +23,7 @@ from support.builders import (
     with_status,
 )
 
+GONE = f"PersistentVolumeClaim {names.output_claim_name(a_job())}"
 SAVED = KubernetesStatus(checkpoint=CheckpointStatus(step=42), replaced_at_step=42)
 OWNED = KubernetesStatus(claim_policy="Delete")
 
@@ -61,6 +62,7 @@ def test_the_claim_is_looked_for_before_an_attempt_builds_on_it(
 @pytest.mark.parametrize(
     ("before", "want_before"),
     [
+        pytest.param(f"{GONE} was deleted", "", id="after a pod that lacked it: said once"),
         pytest.param(None, "", id="after a pause"),
         pytest.param("A bug.", "A bug; ", id="after a failure"),
     ],
@@ -98,9 +100,19 @@ def test_what_the_operator_made_is_not_the_users_to_mend(kind: str, whose: str) 
     assert plan.status.attempts is not None
     again = plan.status.attempts[-1].end_time is not None
     assert again == (whose == "its own"), "its Job is stopped, another attempt has one of its own"
-    assert plan.status.retries is None
+    assert plan.status.retries == (1 if again else None), "who deletes it ever again ends the job"
     if again:
-        assert plan.status.message == f"{kind} {name} was deleted: starting again with a new one"
+        assert plan.status.message == f"{kind} {name} was deleted; trying again (1 of 3)"
+
+
+def test_what_is_deleted_again_and_again_ends_the_job() -> None:
+    job = started(a_job(), retries=3)
+    child, claim = a_child(job), names.output_claim_name(job)
+    event = an_event("FailedMount", f'persistentvolumeclaim "{claim}" not found')
+    pod = a_pod(child, phase="Pending")
+    plan = decide(seen(job, child, pods=(pod,), events=(event,)), POLICY)
+    told = f"PersistentVolumeClaim {claim} was deleted; all 3 retries are used"
+    assert (plan.status.phase, plan.status.message) == (Phase.FAILED, told)
 
 
 def test_two_attempts_never_share_a_volume() -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from finetune_api.pods import PrepareReport, TrainerReport
 from finetune_api.reasons import ConditionType, Phase, Reason
-from finetune_api.status import CheckpointStatus, KubernetesStatus
+from finetune_api.status import CheckpointStatus, KubernetesStatus, Progress
 from finetune_operator.core import conditions
 from finetune_operator.core.decide import decide
 from finetune_operator.core.plan import ConfirmAbsent, DeleteChild, Plan, WriteStatus
@@ -18,7 +18,9 @@ from support.builders import (
     progress_of,
     reason_of,
     seen,
+    stamp,
     started,
+    with_status,
 )
 
 
@@ -127,6 +129,26 @@ def test_the_newest_of_two_pods_counts() -> None:
     status = decide(seen(job, child, pods=(new, lost)), POLICY).status
     assert status.kubernetes is not None
     assert status.kubernetes.pod_name == "new"
+
+
+@pytest.mark.parametrize(
+    ("saved", "total", "want"),
+    [
+        pytest.param(10, 200, Progress(step=10, total_steps=200, percent=5, text="5%"), id="saved"),
+        pytest.param(10, None, Progress(step=10), id="of how many is not known"),
+        pytest.param(None, 200, None, id="nothing saved: from the beginning"),
+    ],
+)
+def test_an_attempt_begins_with_the_step_that_was_saved(
+    saved: int | None, total: int | None, want: Progress | None
+) -> None:
+    point = CheckpointStatus(step=saved) if saved else None
+    far = Progress(step=11, total_steps=total, percent=6, text="6%", loss="0.9", epoch="0.1")
+    job = started(a_job(), kubernetes=KubernetesStatus(checkpoint=point), progress=far)
+    over = [one.model_copy(update={"end_time": stamp(-99)}) for one in job.status.attempts or ()]
+    action = decide(seen(with_status(job, attempts=over), claim_there=True), POLICY).action
+    assert isinstance(action, WriteStatus)
+    assert (action.status.attempt, action.status.progress) == (2, want)
 
 
 LARGE = {"kubernetes.resources": {"limits": {"memory": "640Gi"}}}
