@@ -1,4 +1,4 @@
-"""What is wrong with a row, a file or its source: sentences that never quote the data.
+"""What is wrong with a row, a file, its source or its length: sentences that never quote the data.
 
 Knows neither formats nor files nor networks.
 """
@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from finetune_api.pods import BadRow
 
 MAX_BAD_ROWS_SHOWN = 10
+_MISTAKES_TOLD = 3
+"""Each at most 200 characters: a message of status takes 1024."""
 
 
 class RowProblem(Exception):
@@ -41,11 +43,22 @@ class SourceError(Exception):
 
 
 def describe(bad_rows: Sequence[BadRow], total: int) -> str:
-    """A sentence for people: how many rows are bad, which, and what is wrong with the first."""
-    first = bad_rows[0]
-    reading = f"line {first.line}: {first.problem}"
+    """A sentence for people: how many rows are bad, which, and the first different mistakes."""
+    first_of: dict[str, int] = {}
+    for row in bad_rows:
+        first_of.setdefault(row.problem, row.line)
+    mistakes = [f"line {line}: {problem}" for problem, line in first_of.items()]
+    reading = "; ".join(mistakes[:_MISTAKES_TOLD])
     if total == 1:
         return f"1 row cannot be used; {reading}"
     lines = ", ".join(str(row.line) for row in bad_rows)
     more = f" and {total - len(bad_rows)} more" if total > len(bad_rows) else ""
     return f"{total} rows cannot be used (lines {lines}{more}); {reading}"
+
+
+def sequence_too_long(asked: int, limit: int) -> str:
+    """The sentence about rows that may be longer than the model reads."""
+    return (
+        f"maxSequenceLength is {asked}, but the model reads at most {limit} tokens: "
+        "lower it in a new FineTuneJob."
+    )

@@ -197,6 +197,7 @@ def rows_with(line: int, broken: Any, count: int = 50) -> list[Any]:
         pytest.param(rows_with(3, row(user(), user("again"))), [3],
                      "line 3: the row has no assistant message", id="wrong roles"),
         pytest.param([], [1], "line 1: the file is empty", id="empty"),
+        pytest.param(numbered_rows(1), [], "has 1 example; at least 10", id="one alone"),
         pytest.param(numbered_rows(9), [], "has 9 examples; at least 10 are needed", id="too few"),
     ],
 )  # fmt: skip
@@ -272,6 +273,15 @@ def base_model(tmp_path: Path) -> PrepareConfig:
     return config_of(good, tokenizer=model("base"))
 
 
+def rows_longer_than_the_model_reads(tmp_path: Path) -> PrepareConfig:
+    """Said before a row is looked at: the data is not even there."""
+    folder = make_tokenizer(tmp_path / "model")
+    (folder / "config.json").write_text(json.dumps({"max_position_embeddings": 512}))
+    tokenizer = FileSource(path=str(folder))
+    none = file_of(tmp_path / "none.jsonl")
+    return config_of(none, tokenizer=tokenizer, max_sequence_length=513)
+
+
 def model_on_a_volume(tmp_path: Path) -> PrepareConfig:
     good = file_of(write_jsonl(tmp_path / "train.jsonl", numbered_rows(60)))
     return config_of(good, tokenizer=FileSource(path=str(tmp_path / "none")))
@@ -286,6 +296,9 @@ def model_on_a_volume(tmp_path: Path) -> PrepareConfig:
                      id="an address inside the cluster"),
         pytest.param(gated_model, Reason.MODEL_UNAVAILABLE, "is gated", id="a gated model"),
         pytest.param(base_model, Reason.MODEL_UNAVAILABLE, "has no chat template", id="base model"),
+        pytest.param(rows_longer_than_the_model_reads, Reason.CONFIG_INVALID,
+                     "maxSequenceLength is 513, but the model reads at most 512 tokens: lower it",
+                     id="rows longer than the model reads"),
         pytest.param(model_on_a_volume, Reason.MODEL_UNAVAILABLE, "does not exist",
                      id="no model on the volume"),
     ],

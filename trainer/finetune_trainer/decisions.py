@@ -12,6 +12,7 @@ from finetune_api.constants import SEQUENCE_LENGTH
 from finetune_api.pods import TrainerConfig
 from finetune_api.spec import Packing, PeftType, TargetModules
 from finetune_api.status import Resolved
+from finetune_data.problems import sequence_too_long
 from finetune_trainer.errors import bad_config
 from finetune_trainer.hardware import Hardware
 
@@ -149,10 +150,7 @@ def as_before(
 def _sequence(config: TrainerConfig, model: ModelFacts, ledger: _Ledger) -> int:
     limit, asked = model.max_positions, config.max_sequence_length
     if asked is not None and limit is not None and asked > limit:
-        raise bad_config(
-            f"maxSequenceLength is {asked}, but the model reads at most {limit} tokens: "
-            "lower it in a new FineTuneJob."
-        )
+        raise bad_config(sequence_too_long(asked, limit))
     if limit is not None and limit < SEQUENCE_LENGTH:
         return ledger.given_or("maxSequenceLength", asked, limit, "the model's own limit")
     return ledger.given_or("maxSequenceLength", asked, SEQUENCE_LENGTH, "default")

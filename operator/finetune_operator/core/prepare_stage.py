@@ -19,10 +19,7 @@ from finetune_operator.core.outcome import Outcome
 from finetune_operator.core.plan import CreatePrepare, DeleteChild, Policy, ReadPods
 from finetune_operator.core.waits import current_pod, waiting
 
-_SHOWN_ROWS = 5
-_ABOUT_THE_DATA = frozenset(
-    {Reason.DATA_INVALID, Reason.DATA_CHANGED, Reason.DATA_UNAVAILABLE, Reason.CONFIG_INVALID}
-)
+_ABOUT_THE_DATA = frozenset({Reason.DATA_INVALID, Reason.DATA_CHANGED, Reason.DATA_UNAVAILABLE})
 """Reasons that say something of the data; any other leaves open whether it is in order."""
 _READING = conditions.working(Phase.PREPARING, Reason.PREPARING, "Reading and checking the data")
 
@@ -175,7 +172,7 @@ def accepted_status(seen: Observed) -> FineTuneJobStatus | None:
         type=ConditionType.DATA_VALID,
         status=TRUE,
         reason=Reason.DATA_ACCEPTED,
-        message=f"{rows} training rows are in order",
+        message="1 training row is in order" if rows == 1 else f"{rows} training rows are in order",
     )
     generation = seen.job.metadata.generation
     return conditions.merge(status, [fact], generation=generation, now=seen.now)
@@ -205,13 +202,7 @@ def _refused(report: PrepareReport | None, pod: ChildPod | None) -> Summary:
         )
     else:
         reason = known_reason(report.reason, Reason.DATA_INVALID)
-        message = _with_rows(report)
+        message = report.message or "The data cannot be used"
     said = FALSE if report is not None and reason in _ABOUT_THE_DATA else UNKNOWN
     fact = Fact(type=ConditionType.DATA_VALID, status=said, reason=reason, message=message)
     return conditions.failed(reason, message, fact)
-
-
-def _with_rows(report: PrepareReport) -> str:
-    rows = "; ".join(f"line {row.line}: {row.problem}" for row in report.bad_rows[:_SHOWN_ROWS])
-    said = report.message or "The data cannot be used"
-    return f"{said} ({rows})" if rows and f"line {report.bad_rows[0].line}:" not in said else said

@@ -12,6 +12,7 @@ from finetune_api.constants import SEQUENCE_LENGTH
 from finetune_api.pods import DataFile, PrepareConfig
 from finetune_api.reasons import ExitCode, Reason
 from finetune_api.status import DataSetReport
+from finetune_data.problems import sequence_too_long
 from finetune_data.report import (
     FileCheck,
     check_file,
@@ -121,11 +122,17 @@ def _tokenizer(config: PrepareConfig, directory: Path) -> ChatTokenizer | None:
         return None
     _log.info("Fetching the model's tokenizer")
     try:
-        return ChatTokenizer(fetch_tokenizer(config.tokenizer, directory / "tokenizer"))
+        tokenizer = ChatTokenizer(fetch_tokenizer(config.tokenizer, directory / "tokenizer"))
     except SourceError as error:
         raise failure.unreadable("Model", error, Reason.MODEL_UNAVAILABLE) from error
     except TokenizerError as error:
         raise Failure(ExitCode.BAD_CONFIG, Reason.MODEL_UNAVAILABLE, f"Model: {error}") from error
+    asked, limit = config.max_sequence_length, tokenizer.max_positions
+    if asked is not None and limit is not None and asked > limit:
+        # The trainer would say the same, once it has a GPU.
+        message = sequence_too_long(asked, limit)
+        raise Failure(ExitCode.BAD_CONFIG, Reason.CONFIG_INVALID, message)
+    return tokenizer
 
 
 def _fetched(what: str, file: DataFile, directory: Path) -> Path:
@@ -157,8 +164,10 @@ def _refuse_bad(what: str, file: DataFile, check: FileCheck) -> None:
 
 
 def _refuse_few(file: CheckedFile, min_examples: int) -> None:
-    if file.check.examples < min_examples:
+    found = file.check.examples
+    if found < min_examples:
+        counted = "1 example" if found == 1 else f"{found} examples"
         raise failure.bad_data(
-            f"{file.what} has {file.check.examples} examples; at least {min_examples} are needed, "
+            f"{file.what} has {counted}; at least {min_examples} are needed, "
             "and fifty or more are sensible"
         )

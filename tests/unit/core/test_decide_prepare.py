@@ -36,7 +36,8 @@ DONE, GONE_WRONG = ChildState.COMPLETE, ChildState.FAILED
 BAD = PrepareReport(
     ok=False,
     reason="DataInvalid",
-    message="ConfigMap gsm8k/train.jsonl: 2 of 100 rows cannot be used",
+    message="Training data (ConfigMap gsm8k/train.jsonl): 2 rows cannot be used (lines 37, 40); "
+    "line 37: is not JSON; line 40: has no messages",
     bad_rows=[BadRow(line=37, problem="is not JSON"), BadRow(line=40, problem="has no messages")],
 )
 UNREACHABLE = PrepareReport(
@@ -92,6 +93,14 @@ def _ended(job: FineTuneJob, state: ChildState, words: PrepareReport | str, **po
             "refused the API key",
             "Unknown",
             id="a wrong key says nothing of the data",
+        ),
+        pytest.param(
+            PrepareReport(ok=False, reason="ConfigInvalid", message="maxSequenceLength is 513"),
+            {},
+            Reason.CONFIG_INVALID,
+            "maxSequenceLength is 513",
+            "Unknown",
+            id="a setting says nothing of the data",
         ),
         pytest.param(
             "",

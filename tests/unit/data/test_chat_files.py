@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,18 @@ def test_all_bad_rows_are_counted_and_ten_are_named(tmp_path: Path) -> None:
         "20 rows cannot be used (lines 2, 4, 6, 8, 10, 12, 14, 16, 18, 20 and 10 more); "
         "line 2: the row has no assistant message; add one"
     )
+
+
+def test_three_different_mistakes_are_told_each_once(tmp_path: Path) -> None:
+    twice, other, third, fourth = row(user()), "{", b"\xff", ""
+    path = write_jsonl(tmp_path / "data.jsonl", [twice, twice, other, third, fourth, GOOD])
+
+    with pytest.raises(DataError) as caught:
+        read_rows(path)
+
+    said = str(caught.value)
+    assert said.startswith("5 rows cannot be used (lines 1, 2, 3, 4, 5); line 1: ")
+    assert re.findall(r"; line (\d+): ", said) == ["1", "3", "4"]
 
 
 def test_a_line_of_no_end_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
