@@ -100,6 +100,21 @@ def data_path(role: str, source: DataSource) -> str | None:
     return None
 
 
+def mounted_objects(job: FineTuneJob) -> dict[str, str]:
+    """The ConfigMap or Secret behind each volume that shows one key of it."""
+    data = job.spec.data
+    sources = {"data-training": data.training, "data-validation": data.validation}
+    objects = {
+        volume: source.config_map.name
+        for volume, source in sources.items()
+        if source and source.config_map
+    }
+    hosted = job.spec.azure_open_ai
+    if hosted and hosted.auth.api_key_secret_ref:
+        objects["api-key"] = hosted.auth.api_key_secret_ref.name
+    return objects
+
+
 def with_data(mounts: Mounts, job: FineTuneJob) -> Mounts:
     """With the data that is mounted, each set below a folder of its role."""
     for role, source in (

@@ -4,6 +4,7 @@ Pure. The sentences say what to do; what the cluster itself said follows them.
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -43,15 +44,17 @@ _CONTAINER: dict[str, tuple[Reason, str]] = {
     "RunContainerError": (Reason.CONTAINER_CONFIG_ERROR, "The container cannot be started: check image and settings"),
 }  # fmt: skip
 
+_CREATE = "is missing: create it in the job's namespace"
+_ADD = "add it, or correct the key in the manifest"
 _MISSING: list[tuple[re.Pattern[str], Reason, str]] = [
-    (re.compile(r'configmap[s]? "([^"]+)" not found'), Reason.CONFIG_MAP_NOT_FOUND, "ConfigMap {} is missing: create it in the job's namespace"),
-    (re.compile(r"references non-existent config key: (\S+)"), Reason.CONFIG_MAP_NOT_FOUND, "The ConfigMap has no key {}: add it, or correct the key in the manifest"),
-    (re.compile(r'secret[s]? "([^"]+)" not found'), Reason.SECRET_NOT_FOUND, "Secret {} is missing: create it in the job's namespace"),
-    (re.compile(r"references non-existent secret key: (\S+)"), Reason.SECRET_NOT_FOUND, "The Secret has no key {}: add it, or correct the key in the manifest"),
-    (re.compile(r"couldn't find key (\S+) in ConfigMap"), Reason.CONFIG_MAP_NOT_FOUND, "The ConfigMap has no key {}: add it, or correct the key in the manifest"),
-    (re.compile(r"couldn't find key (\S+) in Secret"), Reason.SECRET_NOT_FOUND, "The Secret has no key {}: add it, or correct the key in the manifest"),
-    (re.compile(r'persistentvolumeclaims? "([^"]+)" not found'), Reason.VOLUME_NOT_FOUND, "PersistentVolumeClaim {} is missing: create it in the job's namespace"),
-    (re.compile(r'serviceaccount "([^"]+)" not found'), Reason.SERVICE_ACCOUNT_NOT_FOUND, "ServiceAccount {} is missing: create it in the job's namespace"),
+    (re.compile(r'configmap[s]? "(?P<name>[^"]+)" not found'), Reason.CONFIG_MAP_NOT_FOUND, f"ConfigMap {{name}} {_CREATE}"),
+    (re.compile(r'volume "(?P<volume>[^"]+)" : .*references non-existent config key: (?P<key>\S+)'), Reason.CONFIG_MAP_NOT_FOUND, f"ConfigMap {{name}} has no key {{key}}: {_ADD}"),
+    (re.compile(r"couldn't find key (?P<key>\S+) in ConfigMap [^/\s]+/(?P<name>\S+)"), Reason.CONFIG_MAP_NOT_FOUND, f"ConfigMap {{name}} has no key {{key}}: {_ADD}"),
+    (re.compile(r'secret[s]? "(?P<name>[^"]+)" not found'), Reason.SECRET_NOT_FOUND, f"Secret {{name}} {_CREATE}"),
+    (re.compile(r'volume "(?P<volume>[^"]+)" : .*references non-existent secret key: (?P<key>\S+)'), Reason.SECRET_NOT_FOUND, f"Secret {{name}} has no key {{key}}: {_ADD}"),
+    (re.compile(r"couldn't find key (?P<key>\S+) in Secret [^/\s]+/(?P<name>\S+)"), Reason.SECRET_NOT_FOUND, f"Secret {{name}} has no key {{key}}: {_ADD}"),
+    (re.compile(r'persistentvolumeclaims? "(?P<name>[^"]+)" not found'), Reason.VOLUME_NOT_FOUND, f"PersistentVolumeClaim {{name}} {_CREATE}"),
+    (re.compile(r'serviceaccount "(?P<name>[^"]+)" not found'), Reason.SERVICE_ACCOUNT_NOT_FOUND, f"ServiceAccount {{name}} {_CREATE}"),
 ]  # fmt: skip
 
 
@@ -59,17 +62,25 @@ _TRY = re.compile(r'^Error creating: (pods "[^"]*" is forbidden: )?')
 """Names a pod that never was, another one with each try."""
 
 
-def _missing(text: str) -> Wait | None:
+_TWICE = re.compile(r"not found\.( not found\.?)?$")
+"""How the scheduler ends what it says of a claim that is not there."""
+
+
+def _missing(text: str, mounted: Mapping[str, str]) -> Wait | None:
+    """The kubelet names the volume that lacks a key; `mounted` says what it shows."""
     for pattern, reason, advice in _MISSING:
         if found := pattern.search(text):
-            return _wait(reason, advice.format(found.group(1)), text)
+            said = found.groupdict()
+            volume = said.get("volume", "")
+            name = said.get("name") or mounted.get(volume, f"of volume {volume}")
+            return _wait(reason, advice.format(name=name, key=said.get("key")), text)
     return None
 
 
 def _refused(message: str) -> Wait:
     """A pod that the API server did not admit: no pod exists, the Job's Events say why."""
     message = _TRY.sub("", message)
-    if missing := _missing(message):
+    if missing := _missing(message, {}):
         return missing
     if "exceeded quota" in message:
         advice = "The namespace's ResourceQuota is used up: free some, raise it, or lower resources"
@@ -89,13 +100,14 @@ def _refused(message: str) -> Wait:
 
 
 def _unscheduled(message: str) -> Wait:
-    if missing := _missing(message):
+    message = message.partition(" preemption:")[0]
+    if missing := _missing(_TWICE.sub("not found", message), {}):
         return missing
     if "unbound immediate PersistentVolumeClaims" in message:
         advice = "A PersistentVolumeClaim is not bound: check its StorageClass and size"
         return _wait(Reason.VOLUME_PENDING, advice, message)
     advice = "No node fits: check resources, nodeSelector, tolerations, and the cluster's capacity"
-    return _wait(Reason.UNSCHEDULABLE, advice, message.partition(" preemption:")[0])
+    return _wait(Reason.UNSCHEDULABLE, advice, message)
 
 
 def _newest(events: tuple[ObjectEvent, ...], *reasons: str) -> ObjectEvent | None:
@@ -103,33 +115,45 @@ def _newest(events: tuple[ObjectEvent, ...], *reasons: str) -> ObjectEvent | Non
     return max(matching, key=lambda event: event.at, default=None)
 
 
-def _explain_pod(pod: ChildPod, events: tuple[ObjectEvent, ...], now: datetime) -> Wait | None:
+def _explain_pod(
+    pod: ChildPod, events: tuple[ObjectEvent, ...], now: datetime, mounted: Mapping[str, str]
+) -> Wait | None:
     if pod.waiting_reason in _CONTAINER:
         reason, advice = _CONTAINER[pod.waiting_reason]
         again = pod.waiting_reason == "ImagePullBackOff"
         said = pod.waiting_message
-        return _missing(said) or _wait(reason, advice, said, repeated=again)
+        return _missing(said, mounted) or _wait(reason, advice, said, repeated=again)
     if pod.unschedulable:
         return _unscheduled(pod.unschedulable)
-    return _unmounted(events, now)
+    return _unmounted(events, now, mounted)
 
 
-def _unmounted(events: tuple[ObjectEvent, ...], now: datetime) -> Wait | None:
+def _unmounted(
+    events: tuple[ObjectEvent, ...], now: datetime, mounted: Mapping[str, str]
+) -> Wait | None:
     """A mount that fails still: the kubelet would have tried again, or gone on to the image."""
-    mounted = _newest(events, "Pulling", "Pulled", "Created")
-    since = max(now - _MOUNT_TRIED_EVERY, mounted.at) if mounted else now - _MOUNT_TRIED_EVERY
+    done = _newest(events, "Pulling", "Pulled", "Created")
+    since = max(now - _MOUNT_TRIED_EVERY, done.at) if done else now - _MOUNT_TRIED_EVERY
     failures = [event for event in events if event.reason in _NOT_MOUNTED and event.at > since]
     for event in failures:  # one says what is missing, another only that time ran out
-        if missing := _missing(event.message):
+        if missing := _missing(event.message, mounted):
             return missing
     newest = _newest(tuple(failures), *_NOT_MOUNTED)
     advice = "A volume cannot be mounted: create or correct what it refers to"
     return _wait(Reason.MOUNT_FAILED, advice, newest.message) if newest else None
 
 
-def explain(pod: ChildPod | None, events: tuple[ObjectEvent, ...], now: datetime) -> Wait | None:
-    """Why a child that nobody holds back is not running; None: nothing is known to be wrong."""
+def explain(
+    pod: ChildPod | None,
+    events: tuple[ObjectEvent, ...],
+    now: datetime,
+    mounted: Mapping[str, str],
+) -> Wait | None:
+    """Why a child that nobody holds back is not running; None: nothing is known to be wrong.
+
+    `mounted` names the ConfigMap or Secret of each volume that shows one key of it.
+    """
     if pod is not None:
-        return _explain_pod(pod, events, now) if pod.phase == "Pending" else None
+        return _explain_pod(pod, events, now, mounted) if pod.phase == "Pending" else None
     refusal = _newest(events, "FailedCreate")
     return _refused(refusal.message) if refusal else None

@@ -11,6 +11,7 @@ from finetune_api.reasons import ConditionType, Phase, Reason
 from finetune_operator.core import conditions, names
 from finetune_operator.core.conditions import FALSE, Fact, Summary, parse_time
 from finetune_operator.core.manifests import TRAINER_ACCOUNT
+from finetune_operator.core.mounts import mounted_objects
 from finetune_operator.core.observed import ChildJob, ChildPod, Observed
 from finetune_operator.core.outcome import Outcome
 from finetune_operator.core.plan import EnsureAccount, Policy, ReadEvents
@@ -44,7 +45,7 @@ def waiting(seen: Observed, policy: Policy, child: ChildJob, otherwise: Summary)
     age = (seen.now - since).total_seconds()
     if age < policy.explain_after:
         return Outcome(summary=otherwise, look_again_after=policy.explain_after - age)
-    wait = explain(pod, seen.found.events or (), seen.now)
+    wait = explain(pod, seen.found.events or (), seen.now, mounted_objects(seen.job))
     if wait is None and seen.found.events is None:
         return Outcome(action=ReadEvents(job_uid=child.uid, pod_uid=pod.uid if pod else None))
     look = min(_LONGEST_LOOK, max(_SHORTEST_LOOK, age / 4))

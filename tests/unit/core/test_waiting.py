@@ -105,7 +105,7 @@ ROWS = [
         ),
         (),
         Reason.SECRET_NOT_FOUND,
-        "The Secret has no key HF_TOKEN",
+        "Secret hub-token has no key HF_TOKEN: add it",
         id="CreateContainerConfigError: a key of it",
     ),
     pytest.param(
@@ -139,7 +139,7 @@ ROWS = [
             ),
         ),
         Reason.CONFIG_MAP_NOT_FOUND,
-        "no key train.jsonl",
+        "ConfigMap gsm8k has no key train.jsonl: add it",
         id="FailedMount: a key of it",
     ),
     pytest.param(
@@ -151,8 +151,20 @@ ROWS = [
             ),
         ),
         Reason.SECRET_NOT_FOUND,
-        "no key api-key",
+        "Secret azure-openai has no key api-key: add it",
         id="FailedMount: a key of a Secret",
+    ),
+    pytest.param(
+        pending(),
+        (
+            an_event(
+                "FailedMount",
+                'MountVolume.SetUp failed for volume "mesh" : references non-existent secret key: root',
+            ),
+        ),
+        Reason.SECRET_NOT_FOUND,
+        "Secret of volume mesh has no key root: add it",
+        id="FailedMount: a key of a Secret that somebody's webhook mounts",
     ),
     pytest.param(
         pending(),
@@ -190,8 +202,17 @@ ROWS = [
         ),
         (),
         Reason.VOLUME_NOT_FOUND,
-        "PersistentVolumeClaim models is missing",
+        'PersistentVolumeClaim models is missing: create it in the job\'s namespace (0/1 nodes are available: persistentvolumeclaim "models" not found)',
         id="a claim that is not there",
+    ),
+    pytest.param(
+        pending(
+            unschedulable='0/1 nodes are available: persistentvolumeclaim "models" not found. not found'
+        ),
+        (),
+        Reason.VOLUME_NOT_FOUND,
+        '(0/1 nodes are available: persistentvolumeclaim "models" not found)',
+        id="a claim that is not there, said twice",
     ),
     pytest.param(
         pending(
@@ -250,7 +271,7 @@ ROWS = [
 def test_every_wait_is_explained(
     pod: Any, events: tuple[ObjectEvent, ...], want_reason: Reason, want_in_message: str
 ) -> None:
-    wait = explain(pod, events, NOW)
+    wait = explain(pod, events, NOW, {"data-training": "gsm8k", "api-key": "azure-openai"})
     assert wait is not None
     assert wait.reason == want_reason
     assert want_in_message in wait.message
@@ -272,7 +293,7 @@ def test_every_wait_is_explained(
     ],
 )
 def test_nothing_is_invented(pod: Any, events: tuple[ObjectEvent, ...]) -> None:
-    assert explain(pod, events, NOW) is None
+    assert explain(pod, events, NOW, {}) is None
 
 
 # In a decision
