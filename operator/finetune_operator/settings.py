@@ -20,7 +20,14 @@ from pydantic import (
     model_validator,
 )
 
-from finetune_api.backends import EnvVar, Toleration
+from finetune_api.backends import (
+    EnvVar,
+    LabelKey,
+    LabelValue,
+    TaintEffect,
+    Toleration,
+    TolerationOperator,
+)
 
 PREFIX = "FINETUNE_"
 
@@ -98,7 +105,7 @@ class Settings(BaseModel):
     # Pods
     prepare_image: str = "finetune-operator"
     trainer_image: str = "finetune-trainer"
-    prepare_node_selector: Json[dict[str, str]] = {}
+    prepare_node_selector: Json[dict[LabelKey, LabelValue]] = {}
     """JSON: labels that the nodes of prepare pods must have."""
     prepare_tolerations: Json[tuple[Toleration, ...]] = ()
     """JSON: taints of nodes that prepare pods may run on nevertheless."""
@@ -191,6 +198,20 @@ class Settings(BaseModel):
         for entry in entries:
             if entry.name in _SET_BY_US:
                 raise ValueError(f"{entry.name} is set by the operator itself: remove it")
+        return entries
+
+    @field_validator("prepare_tolerations")
+    @classmethod
+    def _tolerations(cls, entries: tuple[Toleration, ...]) -> tuple[Toleration, ...]:
+        """As the API server has them: it would refuse the prepare pod of every job."""
+        for entry in entries:
+            exists = entry.operator is TolerationOperator.EXISTS
+            if entry.key is None and not exists:
+                raise ValueError("a toleration without a `key` must have `operator: Exists`")
+            if entry.value and exists:
+                raise ValueError("a toleration with `operator: Exists` must have no `value`")
+            if entry.toleration_seconds is not None and entry.effect is not TaintEffect.NO_EXECUTE:
+                raise ValueError("`tolerationSeconds` goes with `effect: NoExecute` only")
         return entries
 
     @field_validator("azure_allowed_endpoints")

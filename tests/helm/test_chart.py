@@ -307,6 +307,31 @@ def test_a_drain_leaves_a_standby(replicas: int, want: list[int]) -> None:
         pytest.param(
             "prepare.tolerations[0].effects=NoSchedule", "effects", id="a misspelt toleration"
         ),
+        pytest.param(
+            "prepare.tolerations[0].operator=Exists,prepare.tolerations[0].value=x",
+            "prepare.tolerations.0",
+            id="a toleration's value that is not compared",
+        ),
+        pytest.param(
+            "prepare.tolerations[0].effect=NoSchedule",
+            "prepare.tolerations.0",
+            id="a toleration of nothing",
+        ),
+        pytest.param(
+            "prepare.tolerations[0].key=a,prepare.tolerations[0].tolerationSeconds=5",
+            "prepare.tolerations.0",
+            id="a toleration's seconds without an end",
+        ),
+        pytest.param(
+            "prepare.tolerations[0].key=a b", "prepare.tolerations.0.key", id="no taint's key"
+        ),
+        pytest.param(
+            "prepare.tolerations[0].key=a,prepare.tolerations[0].value=b c",
+            "prepare.tolerations.0.value",
+            id="no taint's value",
+        ),
+        pytest.param("prepare.nodeSelector.a=b c", "prepare.nodeSelector.a", id="no label's value"),
+        pytest.param("prepare.nodeSelector.a b=c", "prepare.nodeSelector", id="no label's key"),
         pytest.param("tenants[0].secretNames={*}", "tenants.0", id="a wildcard for Secrets"),
         pytest.param("fetch.allowedRanges={10.0.0.1}", "fetch.allowedRanges", id="no range"),
         pytest.param("fetch.deniedRanges={10.0.0.0/129}", "fetch.deniedRanges", id="too narrow"),

@@ -77,6 +77,31 @@ def test_what_kubernetes_adds_for_services_is_not_ours() -> None:
             "PREPARE_TOLERATIONS must be 'NoSchedule'",
             id="an effect that no taint has",
         ),
+        pytest.param(
+            {"FINETUNE_PREPARE_TOLERATIONS": '[{"operator": "Exists", "key": "a", "value": "b"}]'},
+            "PREPARE_TOLERATIONS a toleration with `operator: Exists` must have no `value`",
+            id="a value that is not compared",
+        ),
+        pytest.param(
+            {"FINETUNE_PREPARE_TOLERATIONS": '[{"effect": "NoSchedule"}]'},
+            "PREPARE_TOLERATIONS a toleration without a `key` must have `operator: Exists`",
+            id="a toleration of nothing",
+        ),
+        pytest.param(
+            {"FINETUNE_PREPARE_TOLERATIONS": '[{"key": "a", "tolerationSeconds": 5}]'},
+            "PREPARE_TOLERATIONS `tolerationSeconds` goes with `effect: NoExecute` only",
+            id="seconds without an end",
+        ),
+        pytest.param(
+            {"FINETUNE_PREPARE_NODE_SELECTOR": '{"a": "b c"}'},
+            "PREPARE_NODE_SELECTOR the value of a label must be empty, or letters",
+            id="no label's value",
+        ),
+        pytest.param(
+            {"FINETUNE_PREPARE_NODE_SELECTOR": '{"a b": "c"}'},
+            "PREPARE_NODE_SELECTOR the key of a label must be NAME or DOMAIN/NAME",
+            id="no label's key",
+        ),
         pytest.param({"FINETUNE_IMAGE_PULL_POLICY": "No"}, "IMAGE_PULL_POLICY", id="not a choice"),
         pytest.param(
             {"FINETUNE_LEASE_RENEW_DEADLINE_SECONDS": "10"},
