@@ -110,8 +110,8 @@ Quantity = Annotated[
     Field(json_schema_extra={"x-kubernetes-int-or-string": True, "maxLength": _QUANTITY_LENGTH}),
 ]
 _KNOWN_RESOURCES = cel(
-    """self.all(k, k in ['cpu', 'memory', 'ephemeral-storage'] || k.startsWith('hugepages-')
-    || k.contains('/'))""",
+    """self.all(k, k in ['cpu', 'memory', 'ephemeral-storage']
+    || k.matches(r'^hugepages-[0-9]+[KMGT]i$') || k.matches(r'^[^/]+/[^/]+$'))""",
     "a resource is `cpu`, `memory`, `ephemeral-storage`, `hugepages-SIZE` or has a domain before"
     " its name, such as `nvidia.com/gpu`",
 )
@@ -172,8 +172,8 @@ class EnvVar(ApiModel):
 
 _LABEL_KEY = "([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
 _LABEL_KEY_MESSAGE = (
-    "the key of a label must be NAME or DOMAIN/NAME, such as `example.com/team`: at most 63"
-    " letters, digits, '-', '_' and '.' after the domain, with a letter or digit at both ends"
+    "the key of a label or annotation must be NAME or DOMAIN/NAME, such as `example.com/team`:"
+    " at most 63 letters, digits, '-', '_' and '.' after the domain, with a letter or digit at both ends"
 )
 _LABEL_KEYS = cel(f"self.all(k, k.matches(r'^({_LABEL_KEY})$'))", _LABEL_KEY_MESSAGE)
 LabelKey = Annotated[str, Shaped(Shape(pattern=_LABEL_KEY, message=_LABEL_KEY_MESSAGE))]
@@ -283,7 +283,9 @@ class PodTemplate(ApiModel):
         Annotated[Labels, Field(json_schema_extra=validations(_LABEL_KEYS, _OUR_LABELS))] | None
     ) = None
     """Further labels of the pod."""
-    annotations: Annotations | None = None
+    annotations: (
+        Annotated[Annotations, Field(json_schema_extra=validations(_LABEL_KEYS))] | None
+    ) = None
     """Further annotations of the pod."""
     node_selector: Annotated[Labels, Field(json_schema_extra=validations(_LABEL_KEYS))] | None = (
         None

@@ -58,9 +58,9 @@ class Hyperparameters(ApiModel):
     batch_size: Annotated[int, Field(ge=1, le=4096)] | None = None
     """Examples per optimiser step, whatever packing, micro-batches and GPUs."""
     learning_rate: Decimal | None = None
-    """In the cluster. Absent: 2e-4 with LoRA, 2e-5 without."""
+    """In the cluster; with quotes, `"2e-4"`. Absent: 2e-4 with LoRA, 2e-5 without."""
     learning_rate_multiplier: Decimal | None = None
-    """Multiplies the default learning rate, on both backends."""
+    """Multiplies the default learning rate, on both backends; with quotes, `"0.5"`."""
     max_sequence_length: Annotated[int, Field(ge=16, le=1_048_576)] | None = None
     """In the cluster: longer rows are cut. Absent: 1024, or the model's own limit if lower."""
     packing: "Packing | None" = None
@@ -109,7 +109,7 @@ class ParameterEfficient(ApiModel):
     alpha: Annotated[int, Field(ge=1, le=4096)] | None = None
     """Absent: twice the rank."""
     dropout: Fraction | None = None
-    """Absent: 0."""
+    """With quotes, `"0.1"`. Absent: 0."""
     target_modules: TargetModules | None = None
     """Absent: AllLinear."""
 

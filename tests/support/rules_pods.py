@@ -37,13 +37,13 @@ def _pod_template() -> Iterator[RuleRow]:
 
 
 def _label_keys() -> Iterator[RuleRow]:
-    for name in ("labels", "nodeSelector"):
+    for name in ("labels", "annotations", "nodeSelector"):
         at = f"spec.kubernetes.podTemplate.{name}"
         yield from creates(
             at,
-            "the key of a label must be NAME or DOMAIN/NAME, such as `example.com/team`: at most 63"
-            " letters, digits, '-', '_' and '.' after the domain, with a letter or digit at both"
-            " ends",
+            "the key of a label or annotation must be NAME or DOMAIN/NAME, such as"
+            " `example.com/team`: at most 63 letters, digits, '-', '_' and '.' after the domain,"
+            " with a letter or digit at both ends",
             allowed={
                 f"{name} {key}": pods_with(at, {key: "x"})
                 for key in ("team", "Cost_centre.v-2", "example.com/team", "k" * 63)
@@ -151,7 +151,7 @@ def _resources() -> Iterator[RuleRow]:
             },
             refused={
                 name: pods_with(f"{at}.{field}", {name: 1})
-                for name in ("gpu", "CPU", "storage", "ram")
+                for name in ("gpu", "CPU", "storage", "ram", "/gpu", "a/", "a/b/c", "hugepages-")
             },
         )
 

@@ -99,7 +99,7 @@ def test_what_kubernetes_adds_for_services_is_not_ours() -> None:
         ),
         pytest.param(
             {"FINETUNE_PREPARE_NODE_SELECTOR": '{"a b": "c"}'},
-            "PREPARE_NODE_SELECTOR the key of a label must be NAME or DOMAIN/NAME",
+            "PREPARE_NODE_SELECTOR the key of a label or annotation must be NAME or DOMAIN/NAME",
             id="no label's key",
         ),
         pytest.param({"FINETUNE_IMAGE_PULL_POLICY": "No"}, "IMAGE_PULL_POLICY", id="not a choice"),
