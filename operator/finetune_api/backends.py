@@ -173,7 +173,8 @@ class EnvVar(ApiModel):
 _LABEL_KEY = "([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
 _LABEL_KEY_MESSAGE = (
     "the key of a label or annotation must be NAME or DOMAIN/NAME, such as `example.com/team`:"
-    " at most 63 letters, digits, '-', '_' and '.' after the domain, with a letter or digit at both ends"
+    " at most 63 letters, digits, '-', '_' and '.' after the domain, with a letter or digit at both"
+    " ends"
 )
 _LABEL_KEYS = cel(f"self.all(k, k.matches(r'^({_LABEL_KEY})$'))", _LABEL_KEY_MESSAGE)
 LabelKey = Annotated[str, Shaped(Shape(pattern=_LABEL_KEY, message=_LABEL_KEY_MESSAGE))]
