@@ -87,7 +87,7 @@ WAITING = [
             job=lambda: tiny(**{"data.training.configMap.key": "other.jsonl"}),
             want_phase="Preparing",
             want_reason="ConfigMapNotFound",
-            want_sentence=r"^ConfigMap [a-z0-9-]+ has no key other.jsonl: add it, or correct the key",
+            want_sentence=r"^ConfigMap [a-z0-9-]+ has no key other\.jsonl: add it, or correct",
         ),
         id="failed mount: ConfigMap without the key",
     ),
