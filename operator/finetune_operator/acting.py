@@ -4,9 +4,10 @@ Decides nothing: each action is one of `core.plan`, and what it brought to light
 """
 
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 from finetune_api.constants import FINALIZER
@@ -16,13 +17,20 @@ from finetune_operator.adapters.api import Api
 from finetune_operator.adapters.store import Key, Store
 from finetune_operator.backends.kubernetes.cluster import Cluster
 from finetune_operator.core import names, plan
-from finetune_operator.core.errors import Declined, OperatorError
+from finetune_operator.core.errors import Declined, OperatorError, Terminal, endured
 from finetune_operator.core.observed import Found, Observed, Remote, RemoteJob
 from finetune_operator.memory import JobMemory
 from finetune_operator.submitting import Submissions, Submitter
 from finetune_operator.writing import JobWriter, Reporter
 
 logger = logging.getLogger(__name__)
+
+_STARTED, _STARTED_AT = time.monotonic(), datetime.now(UTC)
+_BEGINNINGS = (plan.CreatePrepare, plan.CreateTraining, plan.Submit)
+
+
+def _steady() -> datetime:
+    return _STARTED_AT + timedelta(seconds=time.monotonic() - _STARTED)
 
 
 class Hosted(Submissions, Protocol):
@@ -65,6 +73,8 @@ class Outside:
     orphaned: Callable[[], None]
     """Counts a hosted job that is left behind."""
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    steady: Callable[[], datetime] = _steady
+    """As `now`, but never set: what is remembered is measured with it."""
 
 
 class Actor:
@@ -73,13 +83,25 @@ class Actor:
     def __init__(self, outside: Outside, writer: JobWriter, policy: plan.Policy) -> None:
         self._out, self._writer, self._policy = outside, writer, policy
         self._submitter = Submitter(
-            outside.hosted, writer, outside.store, outside.events, outside.now
+            outside.hosted, writer, outside.store, outside.events, outside.steady
         )
 
     async def act(
         self, seen: Observed, action: plan.Action, memory: JobMemory
     ) -> tuple[FineTuneJob, Found]:
-        """Carry out one action; the object as it is then, and what was found out."""
+        """Carry out one action; the object as it is then, and what was found out.
+
+        Only what begins something may be refused for good: whatever else is refused, a job that
+        runs goes on, and a result that is there is not lost.
+        """
+        try:
+            return await self._act(seen, action, memory)
+        except Terminal as e:
+            raise (e if isinstance(action, _BEGINNINGS) else endured(e)) from None
+
+    async def _act(
+        self, seen: Observed, action: plan.Action, memory: JobMemory
+    ) -> tuple[FineTuneJob, Found]:
         job, found, cluster = seen.job, seen.found, self._out.cluster
         match action:
             case plan.WriteStatus():
@@ -129,7 +151,7 @@ class Actor:
     async def _act_remotely(
         self, seen: Observed, action: plan.RemoteAction, memory: JobMemory
     ) -> tuple[FineTuneJob, Found]:
-        """As `act`, for what is asked of the hosted service."""
+        """As `_act`, for what is asked of the hosted service."""
         job, found, hosted = seen.job, seen.found, self._out.hosted()
         match action:
             case plan.Authenticate():
@@ -142,7 +164,7 @@ class Actor:
                 found = replace(found, looked=True)
             case plan.CancelRemote():
                 await hosted.cancel(job, action.job_id)
-                memory.cancel_asked(action.job_id, self._out.now())
+                memory.cancel_asked(action.job_id, self._out.steady())
                 logger.info("The service accepted to cancel: remote=%s", action.job_id)
             case plan.CancelTwin():
                 await self._submitter.cancel_duplicate(job, action.job_id, memory)
@@ -161,7 +183,7 @@ class Actor:
         try:
             await self._out.hosted().pause(job, job_id)
         except Declined as e:
-            if memory.declined_to_pause(job_id, e.message, self._out.now()):
+            if memory.declined_to_pause(job_id, e.message, self._out.steady()):
                 logger.warning("Not paused: %s", e)
 
     async def _write(
@@ -171,7 +193,7 @@ class Actor:
         part = written.status.azure_open_ai
         if action.records_submission and part and part.submission:
             held = FINALIZER in written.metadata.finalizers
-            memory.recorded(part.submission.marker, self._out.now(), held=held)
+            memory.recorded(part.submission.marker, self._out.steady(), held=held)
         memory.exported = False
         return written
 

@@ -78,10 +78,12 @@ class Leader:
         asked = asyncio.create_task(stop.wait(), name="stop")
         parts = [asyncio.create_task(part, name=name) for name, part in self._parts(stop)]
         self._show()
-        done, _ = await asyncio.wait({asked, *parts}, return_when=asyncio.FIRST_COMPLETED)
+        waited_for = {asked, holding, *parts}
+        done, _ = await asyncio.wait(waited_for, return_when=asyncio.FIRST_COMPLETED)
         for part in done - {asked}:
             error = None if part.cancelled() else part.exception()
-            logger.critical("Part %s ended: %s", part.get_name(), error or "unexpectedly")
+            told = error or "unexpectedly"
+            logger.critical("Part %s ended: %s", part.get_name(), told, exc_info=error)
         await self._drain()
         await cancel(asked, *parts)
         await cancel(holding)

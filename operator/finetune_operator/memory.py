@@ -1,6 +1,7 @@
 """What this leadership knows of a job besides status: only what may be lost with the process.
 
 No I/O. Nothing here is needed to be right: a new leader starts without it and looks instead.
+Every moment is of a clock that nobody sets: only how long ago it was counts.
 """
 
 from dataclasses import dataclass, field, replace
@@ -47,9 +48,13 @@ class JobMemory:
         lost, and what it said may have been done. A job that is not `held` by a finalizer leaves
         no such trace: one look at the service, and no wait before it.
         """
-        fresh = self.holds_finalizer and marker not in self.submissions
-        since = now if held else now - _LONG_AGO
-        self.submissions[marker] = SubmissionFacts(recorded_here=fresh, known_since=since)
+        known = self.submissions.get(marker)
+        if known is None:
+            since = now if held else now - _LONG_AGO
+            known = SubmissionFacts(recorded_here=self.holds_finalizer, known_since=since)
+        else:
+            known = replace(known, recorded_here=False)
+        self.submissions[marker] = known
 
     def posted(self, marker: str, now: datetime) -> None:
         """The submission is sent at this moment."""

@@ -4,6 +4,7 @@ The only place where observing, deciding and acting meet. Decides nothing itself
 """
 
 import logging
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -17,7 +18,7 @@ from finetune_operator.adapters.store import Json, Key
 from finetune_operator.backends.kubernetes.facts import child_job, child_pod, is_controlled_by
 from finetune_operator.core import conditions, ending, plan, statuses
 from finetune_operator.core.decide import decide
-from finetune_operator.core.errors import Conflict, OperatorError, Terminal, Transient
+from finetune_operator.core.errors import Conflict, OperatorError, Terminal, endured
 from finetune_operator.core.observed import Found, Observed, Remote
 from finetune_operator.memory import JobMemory
 from finetune_operator.writing import JobWriter
@@ -80,6 +81,7 @@ class Reconciler:
     def _memory_of(self, key: Key, job: FineTuneJob) -> JobMemory:
         known = self._memory.get(key)
         if known is not None and known.uid == job.metadata.uid:
+            known.hosted |= job.spec.azure_open_ai is not None  # editable until it starts
             return known
         self._forget(key)
         memory = JobMemory(uid=job.metadata.uid, hosted=job.spec.azure_open_ai is not None)
@@ -96,6 +98,7 @@ class Reconciler:
     def _observe(self, key: Key, job: FineTuneJob, memory: JobMemory, found: Found) -> Observed:
         """What is known now, from memory alone: no request is made."""
         uid, store, now = job.metadata.uid, self._out.store, self._out.now()
+        steady = self._out.steady()
         jobs = tuple(child_job(obj) for obj in store.child_jobs(uid) if is_controlled_by(obj, uid))
         ours = {child.uid for child in jobs}
         pods = tuple(
@@ -116,13 +119,15 @@ class Reconciler:
             twins=tuple(
                 twin
                 for twin in (remote.twins if remote else ())
-                if not memory.cancel_sent(twin.id, now)
+                if not memory.cancel_sent(twin.id, steady)
             ),
-            submission=memory.submission(marker, now) if marker else None,
-            cancel_sent=memory.cancel_sent(part.job_id if part else None, now),
-            pause_refused=memory.pause_refused(part.job_id if part else None, now),
+            submission=(
+                memory.submission(marker, steady).shifted(now - steady) if marker else None
+            ),
+            cancel_sent=memory.cancel_sent(part.job_id if part else None, steady),
+            pause_refused=memory.pause_refused(part.job_id if part else None, steady),
             exported=memory.exported,
-            deleting_since=memory.deleting(now) if _is_going(job) else None,
+            deleting_since=memory.deleting(steady) + (now - steady) if _is_going(job) else None,
             found=found,
         )
 
@@ -144,7 +149,7 @@ class Reconciler:
         job, status = seen.job, planned.status
         trouble = self._out.hosted().error(key) if job.spec.azure_open_ai is not None else None
         if trouble is not None and not conditions.is_finished(status):
-            await self._report(job, trouble, memory)
+            await self._report(job, endured(trouble), memory)
             # The poller wakes everybody when it changes; only Stalled comes by time alone.
             look = min(_TROUBLE_LOOK, max(_RETRY_SOONEST, self._policy.stalled_after / 4))
             return _sooner(look, planned.look_again_after or None)
@@ -165,20 +170,18 @@ class Reconciler:
         ends = isinstance(error, Terminal) and not _is_going(seen.job)
         if ends and not conditions.is_finished(seen.job.status):
             return 0.0  # finished by this error: clean up
-        turn = ending.seconds_to_turn(seen, self._policy)
-        if not isinstance(error, Transient) or turn is None or turn <= 0:
-            raise error
-        logger.warning("The next step failed for now: %s", error)
-        return min(turn, max(error.retry_after, _RETRY_SOONEST))
+        error.turn = ending.seconds_to_turn(seen, self._policy)
+        raise error
 
     async def _report(self, job: FineTuneJob, error: OperatorError, memory: JobMemory) -> None:
         """Write down why the next step is not taken; a job that is going is left alone."""
-        now = self._out.now()
-        lasts = memory.failed(error.reason, now)
+        lasts = memory.failed(error.reason, self._out.steady())
+        if conditions.is_stalled_by(job.status, error.reason):  # so said the leader before us
+            lasts = max(lasts, self._policy.stalled_after)
         if _is_going(job) or conditions.is_finished(job.status):
             return
         status = statuses.with_error(
-            job, error, now=now, lasts=lasts, stalled_after=self._policy.stalled_after
+            job, error, now=self._out.now(), lasts=lasts, stalled_after=self._policy.stalled_after
         )
         await self._writer.status(job, status)
 
@@ -188,10 +191,11 @@ class Reconciler:
         where = ".".join(str(part) for part in error.errors()[0]["loc"])
         message = f"The object does not fit this operator's schema at {where}: apply it again"
         if meta.deletion_timestamp is not None and FINALIZER in meta.finalizers:
-            logger.error("Let go of an object that cannot be read, and of its hosted job if any")
+            remote = _dug(raw, "status", "azureOpenAI", "jobID")
+            logger.error("Let go of an object that cannot be read: remote=%s", remote)
             await self._writer.finalizer(meta, add=False)
             self._out.orphaned()
-        elif where.startswith("status"):
+        elif any(each["loc"][0] == "status" for each in error.errors()):
             logger.error(message)
         else:
             await self._report_unreadable(raw, message)
@@ -208,6 +212,13 @@ class Reconciler:
             now=self._out.now(),
         )
         await self._writer.status_of(meta, status, told)
+
+
+def _dug(found: Any, *path: str) -> Any:
+    """What stands at a path of an object of which nothing is certain."""
+    for name in path:
+        found = found.get(name) if isinstance(found, dict) else None
+    return found
 
 
 def _is_going(job: FineTuneJob) -> bool:

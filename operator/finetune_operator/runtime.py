@@ -6,6 +6,7 @@ It must not know what a reconcile does: that is injected.
 import asyncio
 import os
 from collections.abc import Coroutine
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -57,7 +58,9 @@ def _services(settings: Settings, connection: Connection) -> Services:
     return Services(
         settings=settings,
         api=api,
-        store=Store(queue.add),
+        # Its first status takes one request: a burst of new jobs is acknowledged before any is
+        # worked on.
+        store=Store(queue.add, partial(queue.add, ahead=True)),
         queue=queue,
         leadership=_leadership(settings, api),
         events=Events(api, metrics),

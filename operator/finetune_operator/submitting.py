@@ -126,6 +126,7 @@ class Submitter:
             try:
                 written = await self._writer.status(job, status)
             except Conflict:
+                logger.warning("Submitted, and not yet written down: remote=%s", remote.id)
                 job = await self._writer.newest(job.metadata)
             else:
                 host = urlsplit(part.endpoint or "").hostname

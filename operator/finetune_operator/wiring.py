@@ -1,16 +1,16 @@
 """Puts the parts together: the runtime's services in, a controller out. Decides nothing."""
 
+import asyncio
+import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from finetune_api.job import FineTuneJob
 from finetune_api.pods import UploadTarget
-from finetune_api.reasons import Reason
 from finetune_operator.acting import Outside
-from finetune_operator.adapters.store import Key
+from finetune_operator.adapters.store import Key, Store
 from finetune_operator.backends.kubernetes.cluster import Cluster, Ranges
 from finetune_operator.core import azure_names, podconfig
-from finetune_operator.core.errors import Transient
 from finetune_operator.core.manifests import Surroundings
 from finetune_operator.core.plan import Policy
 from finetune_operator.reconciler import Reconciler
@@ -21,15 +21,22 @@ if TYPE_CHECKING:
     from finetune_operator.backends.azure_openai import HostedBackend
 
 
+_BACKEND = "finetune_operator.backends.azure_openai"
+
+
 class JobController:
     """What the runtime drives: one reconciler and what it must let go of."""
 
-    def __init__(self, reconciler: Reconciler, hosted: "_OnDemand") -> None:
+    def __init__(self, store: Store, reconciler: Reconciler, hosted: "_OnDemand") -> None:
+        self._store = store
         self._reconciler = reconciler
         self._hosted = hosted
 
     async def reconcile(self, key: Key) -> float | None:
         """Bring one FineTuneJob a step further; seconds after which to look again."""
+        job = self._store.job(key)
+        if job is not None and "azureOpenAI" in job["spec"]:
+            await self._hosted.load()
         return await self._reconciler.reconcile(key)
 
     async def close(self) -> None:
@@ -58,7 +65,7 @@ def build(services: Services) -> JobController:
         events=services.events,
         orphaned=services.metrics.orphaned_remote_objects.inc,
     )
-    return JobController(Reconciler(outside, policy(settings)), hosted)
+    return JobController(services.store, Reconciler(outside, policy(settings)), hosted)
 
 
 def _content(path: str) -> str:
@@ -71,6 +78,11 @@ class _OnDemand:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._made: HostedBackend | None = None
+
+    async def load(self) -> None:
+        """Import its libraries beside the event loop, which their 2 seconds would hold up."""
+        if self._made is None:
+            await asyncio.to_thread(importlib.import_module, _BACKEND)
 
     def __call__(self) -> "HostedBackend":
         if self._made is None:
@@ -135,10 +147,7 @@ def _upload_target(job: FineTuneJob, settings: Settings) -> UploadTarget:
 
 def _surroundings(services: Services, azure_ca: str, fetch_ca: str) -> Surroundings:
     """What pods need to know; read anew each time, since certificates are renewed in place."""
-    settings, progress_ca = services.settings, services.authority.bundle()
-    if settings.progress_url and not progress_ca:
-        message = "The progress endpoint's certificate is being made; the pod is created after that"
-        raise Transient(Reason.STARTING, message, retry_after=1)
+    settings = services.settings
     return Surroundings(
         prepare_image=settings.prepare_image,
         prepare_node_selector=settings.prepare_node_selector,
@@ -147,7 +156,7 @@ def _surroundings(services: Services, azure_ca: str, fetch_ca: str) -> Surroundi
         trainer_image=settings.trainer_image,
         image_pull_policy=settings.image_pull_policy,
         progress_url=settings.progress_url,
-        progress_ca=progress_ca,
+        progress_ca=services.authority.bundle(),
         azure_ca=azure_ca,
         fetch_ca=fetch_ca,
         hf_endpoint=settings.hf_endpoint,

@@ -246,11 +246,10 @@ def a_success(**fields: Any) -> TrainerReport:
     return TrainerReport(**{**values, **fields})
 
 
-def progress_of(child_uid: str, pod_name: str, **metrics: str) -> ReportedProgress:
+def progress_of(child_uid: str, **metrics: str) -> ReportedProgress:
     """What a pod reported just now, at 20 %."""
     return ReportedProgress(
         job_uid=child_uid,
-        pod_name=pod_name,
         status=TrainerStatus(
             progress_percentage=20,
             metrics=[ProgressMetric(name=name, value=value) for name, value in metrics.items()],

@@ -67,6 +67,7 @@ class World:
             lambda: self.time, lambda: self.chance.uniform(0, LIST_LAG * 0.9)
         )
         self._motion = Motion(self.api, self.service, self.chance, self._unlucky, lambda: self.time)
+        self.clock_set_by = timedelta(0)  # what somebody has set the wall clock forward by
         self.crashes = self.rounds = self.orphaned = 0
         self._underway: list[tuple[datetime, str]] = []  # creates that outlive their process
         self._watches: dict[str, deque[tuple[str, Json]]] = {}
@@ -96,7 +97,8 @@ class World:
             upload_target=lambda job: TARGET,
             events=_NoEvents(),
             orphaned=self._count_orphan,
-            now=lambda: self.time,
+            now=lambda: self.time + self.clock_set_by,
+            steady=lambda: self.time,
         )
         self.reconciler = Reconciler(outside, Policy(list_lag=LIST_LAG, deletion_grace=120))
 
@@ -134,18 +136,23 @@ class World:
         except Conflict:
             self._failed(key, first=0.1)
         except Transient as e:
-            self._failed(key, at_least=e.retry_after)
-        except OperatorError:
-            self._failed(key)
+            self._failed(key, at_least=e.retry_after, at_most=e.turn)
+        except OperatorError as e:
+            self._failed(key, at_most=e.turn)
         else:
             self._failures.pop(key, None)
             if again is not None:
                 self._look_again(key, again)
         return True
 
-    def _failed(self, key: Key, *, at_least: float = 0, first: float = 1) -> None:
+    def _failed(
+        self, key: Key, *, at_least: float = 0, at_most: float | None = None, first: float = 1
+    ) -> None:
         self._failures[key] = self._failures.get(key, 0) + 1
-        self._look_again(key, max(at_least, back_off(self._failures[key], first=first)))
+        delay = max(at_least, back_off(self._failures[key], first=first))
+        if at_most is not None and at_most > 0:
+            delay = min(delay, at_most)
+        self._look_again(key, delay)
 
     # What goes wrong
 

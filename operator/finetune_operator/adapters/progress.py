@@ -149,7 +149,6 @@ class ProgressEndpoint:
             uid,
             ReportedProgress(
                 job_uid=job_uid,
-                pod_name=sender.pod_name,
                 status=update.trainer_status,
                 resolved=update.resolved,
                 received_at=datetime.now(UTC),

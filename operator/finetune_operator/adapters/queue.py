@@ -37,7 +37,8 @@ class WorkQueue(Generic[K]):
 
     def __init__(self) -> None:
         self._ready: deque[K] = deque()
-        self._waiting: set[K] = set()  # what is in _ready
+        self._ahead: deque[K] = deque()  # served before _ready
+        self._waiting: set[K] = set()  # what is in either
         self._running: set[K] = set()
         self._again: set[K] = set()  # changed while it ran
         self._timers: dict[K, asyncio.TimerHandle] = {}
@@ -47,16 +48,19 @@ class WorkQueue(Generic[K]):
 
     def __len__(self) -> int:
         """How many keys wait for a worker."""
-        return len(self._ready)
+        return len(self._waiting)
 
-    def add(self, key: K) -> None:
-        """Have the key looked at as soon as a worker is free, once however often this is called."""
+    def add(self, key: K, *, ahead: bool = False) -> None:
+        """Have the key looked at as soon as a worker is free, once however often this is called.
+
+        `ahead` lets it pass those that wait already, in the order in which such keys came.
+        """
         self._cancel_timer(key)
         if key in self._running:
             self._again.add(key)
         elif key not in self._waiting:
             self._waiting.add(key)
-            self._ready.append(key)
+            (self._ahead if ahead else self._ready).append(key)
             self._available.release()
 
     def add_after(self, key: K, seconds: float) -> None:
@@ -91,7 +95,7 @@ class WorkQueue(Generic[K]):
         if self._closed:
             self._available.release()  # for the next worker that waits
             raise QueueClosed
-        key = self._ready.popleft()
+        key = (self._ahead or self._ready).popleft()
         self._waiting.discard(key)
         self._running.add(key)
         return key
@@ -112,10 +116,22 @@ class WorkQueue(Generic[K]):
         """Start the back-off anew at the next failure."""
         self._failures.pop(key, None)
 
-    def failed(self, key: K, *, at_least: float = 0.0, first: float = _FIRST_DELAY) -> float:
-        """Look again later, and later still with each failure in a row; returns the seconds."""
+    def failed(
+        self,
+        key: K,
+        *,
+        at_least: float = 0.0,
+        at_most: float | None = None,
+        first: float = _FIRST_DELAY,
+    ) -> float:
+        """Look again later, and later still with each failure in a row; returns the seconds.
+
+        `at_most`, where it lies ahead, wins over all else.
+        """
         self._failures[key] = failures = self._failures.get(key, 0) + 1
         delay = max(at_least, back_off(failures, first=first, jitter=random.random()))
+        if at_most is not None and at_most > 0:
+            delay = min(delay, at_most)
         self.add_after(key, delay)
         return delay
 
@@ -153,11 +169,11 @@ async def _work_once(
         queue.failed(key, first=_CONFLICT_DELAY)
         return "conflict"
     except Transient as e:
-        delay = queue.failed(key, at_least=e.retry_after)
+        delay = queue.failed(key, at_least=e.retry_after, at_most=e.turn)
         logger.warning("Reconcile failed for now: %s; next look in %.0f s", e, delay)
         return "transient"
     except OperatorError as e:
-        delay = queue.failed(key)
+        delay = queue.failed(key, at_most=e.turn)
         logger.error("Reconcile failed: %s; next look in %.0f s", e, delay)
         return "error"
     except Exception:

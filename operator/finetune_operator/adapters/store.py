@@ -77,10 +77,15 @@ def trimmed_child(obj: Json) -> Json:
 
 
 class Store:
-    """Everything known of the cluster, in memory; `wake` is called with each key that changed."""
+    """Everything known of the cluster, in memory; `wake` is called with each key that changed.
 
-    def __init__(self, wake: Callable[[Key], None]) -> None:
-        self._wake = wake
+    `welcome`, if given, is called instead with the key of a FineTuneJob that was not known.
+    """
+
+    def __init__(
+        self, wake: Callable[[Key], None], welcome: Callable[[Key], None] | None = None
+    ) -> None:
+        self._wake, self._welcome = wake, welcome or wake
         self._jobs: dict[Key, Json] = {}
         self._keys: dict[str, Key] = {}  # by uid of the FineTuneJob
         self._children: dict[Resource, dict[Key, Json]] = {JOBS: {}, PODS: {}}
@@ -114,7 +119,7 @@ class Store:
         self._jobs[key] = trimmed(obj)
         self._keys[uid] = key
         if wake:
-            self._wake(key)
+            (self._welcome if known is None else self._wake)(key)
         return True
 
     def drop_job(self, key: Key, uid: str | None = None) -> None:

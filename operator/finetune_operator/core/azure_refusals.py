@@ -68,6 +68,12 @@ class Rule:
 
 
 _T, _W, _R = Kind.TERMINAL, Kind.WAITS_FOR_USER, Kind.TRANSIENT
+_NO_PLACE = (
+    _R, Reason.QUOTA_EXCEEDED,
+    "The account at {host} has no free place for another job or file: wait until jobs end, or"
+    " delete old jobs and files.",
+    300,
+)  # fmt: skip
 RULES = (
     Rule(
         404, 404, "", _W, Reason.REMOTE_JOB_NOT_FOUND,
@@ -75,13 +81,8 @@ RULES = (
         " credentials belong to another account. It is not submitted again.",
         60, Purpose.JOB,
     ),
-    Rule(
-        400, 429, r"quota|limit (was |is )?(reached|exceeded)|maximum number of", _R,
-        Reason.QUOTA_EXCEEDED,
-        "The account at {host} has no free place for another job or file: wait until jobs end, or"
-        " delete old jobs and files.",
-        300,
-    ),
+    Rule(400, 428, r"^quota_?exceeded\b", *_NO_PLACE),
+    Rule(429, 429, r"quota|limit (was |is )?(reached|exceeded)|maximum number of", *_NO_PLACE),
     Rule(
         401, 403, r"permission|lacks the required|principal|authorizationfailed", _W,
         Reason.PERMISSION_DENIED,

@@ -158,7 +158,9 @@ def _by_status(
     if job.raw_status == "succeeded":
         return _succeeded(seen, status, remote, job)
     if job.raw_status == "failed":
-        verdict = azure_errors.job_failure(job.error_code, job.error_message)
+        # `error` is {} at times: then only the last events say why.
+        said = job.error_message or remote.details.error
+        verdict = azure_errors.job_failure(job.error_code, said)
         return _over(seen, status, verdict.reason, verdict.message)
     if job.raw_status == "cancelled":
         message = "The job was cancelled at the service, not by this FineTuneJob"

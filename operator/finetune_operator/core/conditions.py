@@ -61,6 +61,12 @@ def is_true(status: FineTuneJobStatus, kind: ConditionType) -> bool:
     return found is not None and found.status is TRUE
 
 
+def is_stalled_by(status: FineTuneJobStatus, reason: Reason) -> bool:
+    """Whether the job has been waiting for the user for this reason."""
+    found = get(status, ConditionType.STALLED)
+    return found is not None and found.status is TRUE and found.reason == reason
+
+
 def is_finished(status: FineTuneJobStatus) -> bool:
     """Whether the job is terminal: Succeeded is True or False."""
     found = get(status, ConditionType.SUCCEEDED)

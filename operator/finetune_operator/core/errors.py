@@ -15,6 +15,9 @@ from finetune_api.reasons import Reason
 class OperatorError(Exception):
     """An expected failure with a reason to grep for and a sentence that says what to do."""
 
+    turn: float | None = None
+    """Seconds until time alone changes what is to be done: it is looked at again by then."""
+
     def __init__(self, reason: Reason, message: str) -> None:
         super().__init__(message)
         self.reason = reason
@@ -43,6 +46,13 @@ class Transient(OperatorError):
         super().__init__(reason, message)
         self.retry_after = retry_after
         self.waits_for_user = waits_for_user
+
+
+def endured(error: OperatorError) -> OperatorError:
+    """The error where it must not end a job: what is refused for good waits for the user."""
+    if not isinstance(error, Terminal):
+        return error
+    return Transient(error.reason, error.message, retry_after=60.0, waits_for_user=True)
 
 
 class Declined(Transient):

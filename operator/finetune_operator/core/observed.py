@@ -4,8 +4,8 @@ Knows nothing of where the values come from; the clock is one of them.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from finetune_api.job import FineTuneJob
@@ -125,6 +125,8 @@ class RemoteDetails:
     train_loss: float | None = None
     validation_loss: float | None = None
     billed_tokens: int | None = None
+    error: str | None = None
+    """What the newest event of an error says."""
     checkpoints: tuple[RemoteCheckpoint, ...] = ()
 
 
@@ -159,13 +161,18 @@ class SubmissionFacts:
     told: str = ""
     """What was said of it last, with the service's own words."""
 
+    def shifted(self, by: timedelta) -> "SubmissionFacts":
+        """The same facts by another clock."""
+        moments = ("known_since", "posted_at", "last_look_at", "unanswered_since")
+        known = {name: getattr(self, name) for name in moments}
+        return replace(self, **{name: at + by for name, at in known.items() if at is not None})
+
 
 @dataclass(frozen=True, kw_only=True)
 class ReportedProgress:
     """The newest report of a training pod, bound to the child Job it came from."""
 
     job_uid: str
-    pod_name: str
     status: TrainerStatus
     received_at: datetime
     resolved: Mapping[str, Resolved] = field(default_factory=dict)

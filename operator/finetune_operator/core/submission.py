@@ -108,6 +108,16 @@ def bears(remote: RemoteJob, marker: str) -> bool:
     return (remote.suffix or "").lower().endswith(marker.lower())
 
 
+def may_be(remote: RemoteJob, training_file: str | None) -> bool:
+    """Whether a job without a suffix, which the service may leave out, could be this submission.
+
+    One that has ended without a model needs no deciding: nothing more is paid for it.
+    """
+    if remote.suffix is not None or remote.raw_status in _DEAD:
+        return False
+    return remote.training_file in (None, training_file)
+
+
 def _suffix(seen: Observed) -> str:
     recorded = hosted(seen.job.status).submission
     if recorded is None:

@@ -61,7 +61,7 @@ def _replaced(replacements: int | None, reached: int, saved: int, steps: str | N
     )
     job = started(a_job(), kubernetes=kubernetes)
     child = a_child(job)
-    told_by_pod = progress_of(child.uid, "pod-1", step=steps) if steps else None
+    told_by_pod = progress_of(child.uid, step=steps) if steps else None
     pod = a_pod(child, name="pod-2")
     return decide(seen(job, child, pods=(pod,), progress=told_by_pod), POLICY)
 

@@ -66,7 +66,7 @@ def test_a_child_is_followed(
 def test_progress_becomes_the_message_and_the_attempts_step() -> None:
     job = started(a_job())
     child = a_child(job)
-    told_by_pod = progress_of(child.uid, "p", step="120", totalSteps="600", loss="0.83")
+    told_by_pod = progress_of(child.uid, step="120", totalSteps="600", loss="0.83")
     status = decide(seen(job, child, pods=(a_pod(child),), progress=told_by_pod), POLICY).status
     assert status.message == "Step 120 of 600, loss 0.83"
     assert status.progress is not None
@@ -81,11 +81,11 @@ def test_what_the_pod_decided_is_known_while_it_runs() -> None:
     job = started(a_job())
     child = a_child(job)
     decided = {"dtype": Resolved(value="bfloat16", reason="the base is frozen")}
-    told_by_pod = replace(progress_of(child.uid, "p"), resolved=decided)
+    told_by_pod = replace(progress_of(child.uid), resolved=decided)
     status = decide(seen(job, child, pods=(a_pod(child),), progress=told_by_pod), POLICY).status
     assert status.resolved == decided
     later = with_status(job, resolved=decided)
-    told_by_next = progress_of(child.uid, "p")
+    told_by_next = progress_of(child.uid)
     status = decide(seen(later, child, pods=(a_pod(child),), progress=told_by_next), POLICY).status
     assert status.resolved == decided
 
@@ -122,7 +122,7 @@ def test_a_pod_that_cannot_report_says_what_to_check(
 def test_before_the_first_step_the_scored_rows_are_progress() -> None:
     job = started(a_job())
     child = a_child(job)
-    told_by_pod = progress_of(child.uid, "p", rowsScored="12", rowsToScore="50")
+    told_by_pod = progress_of(child.uid, rowsScored="12", rowsToScore="50")
     status = decide(seen(job, child, pods=(a_pod(child),), progress=told_by_pod), POLICY).status
     assert status.message == "The training pod is running, 12 of 50 validation rows scored"
 
@@ -130,7 +130,7 @@ def test_before_the_first_step_the_scored_rows_are_progress() -> None:
 def test_the_report_of_an_earlier_attempts_pod_counts_for_nothing() -> None:
     job = started(a_job(), attempt=2)
     child = a_child(job, attempt=2)
-    late = progress_of("uid-of-attempt-1", "p", step="599")
+    late = progress_of("uid-of-attempt-1", step="599")
     assert (
         decide(seen(job, child, pods=(a_pod(child),), progress=late), POLICY).status.progress
         is None

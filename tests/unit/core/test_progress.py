@@ -16,7 +16,6 @@ def report(
 ) -> ReportedProgress:
     return ReportedProgress(
         job_uid="j",
-        pod_name="p",
         status=TrainerStatus(
             progress_percentage=percent,
             estimated_remaining_seconds=seconds,

@@ -118,9 +118,10 @@ async def test_an_end_is_not_overwritten_because_the_spec_cannot_be_read(world: 
     assert status_of(world, "tune").phase == Phase.SUCCEEDED
 
 
-async def test_a_status_that_cannot_be_read_is_left_alone(world: World) -> None:
+@pytest.mark.parametrize("spec", [{}, {"spec": {"model": {}}}], ids=["alone", "nor can the spec"])
+async def test_a_status_that_cannot_be_read_is_left_alone(world: World, spec: Json) -> None:
     world.create_job(pod_job("tune"))
-    _spoil(world, "tune", {"status": {"phase": "Evaluating"}})
+    _spoil(world, "tune", {"status": {"phase": "Evaluating"}, **spec})
     await work(world)
     assert stored(world, "tune")["status"] == {"phase": "Evaluating"}
 

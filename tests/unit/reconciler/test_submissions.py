@@ -1,5 +1,6 @@
 """Hosted jobs: sent once, found again, doubled, paused, and a service that fails."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from finetune_api.reasons import ConditionType, Phase, Reason
 from finetune_operator.adapters.resources import CONFIG_MAPS, FINETUNEJOBS, JOBS
 from finetune_operator.core import conditions
 from finetune_operator.core.errors import Ambiguous, Declined, Transient
-from support.builders_api import changed, hosted_job
+from support.builders_api import changed, hosted_job, pod_job
 from support.rounds import key, memory_of, reason_of, running_hosted, status_of, stored, until, work
 from support.world import NAMESPACE, World
 
@@ -52,6 +53,55 @@ async def test_a_job_whose_status_was_lost_is_found_and_not_paid_for_twice(world
     part = status_of(world, "tune").azure_open_ai
     assert part is not None
     assert part.job_id == only.id
+
+
+async def test_a_clock_that_is_set_forward_proves_nothing(world: World) -> None:
+    """The answer is lost, and the list does not show the job yet: an hour has not passed."""
+    world.create_job(hosted_job("tune"))
+
+    def lose(when: str, operation: str) -> None:
+        if (when, operation) == ("after", "create"):
+            world.service.jobs[-1].shown_from = world.after(20)
+            world.clock_set_by = timedelta(hours=1)
+            raise Ambiguous(Reason.CONFIRMING_SUBMISSION, "no answer")
+
+    world.hosted.hook = lose
+    await until(world, lambda: status_of(world, "tune").phase == Phase.SUCCEEDED)
+    assert len(world.service.jobs) == 1
+
+
+@pytest.mark.parametrize("policy", ["Cancel", "Keep"])
+async def test_a_status_that_is_lost_while_the_answer_is_does_not_pay_twice(
+    world: World, policy: str
+) -> None:
+    world.create_job(changed(hosted_job("tune"), {"spec.deletionPolicy": {"job": policy}}))
+
+    def lose(when: str, operation: str) -> None:
+        if (when, operation) == ("after", "create"):
+            world.service.jobs[-1].shown_from = world.after(20)
+            wiped = {"status": dict.fromkeys(stored(world, "tune")["status"])}
+            world.api.change(FINETUNEJOBS, stored(world, "tune"), wiped)
+            raise Ambiguous(Reason.CONFIRMING_SUBMISSION, "no answer")
+
+    world.hosted.hook = lose
+    await until(world, lambda: status_of(world, "tune").phase == Phase.SUCCEEDED)
+    assert len(world.service.jobs) == 1
+
+
+async def test_a_job_that_became_hosted_by_an_edit_is_forgotten_like_any_other(
+    world: World,
+) -> None:
+    as_hosted = hosted_job("tune")["spec"]
+    suspended = changed(pod_job("tune"), {"spec.suspend": True})
+    world.create_job(suspended)
+    await work(world)
+    edit = dict.fromkeys(suspended["spec"]) | as_hosted | {"deletionPolicy": {"job": "Keep"}}
+    world.api.change(FINETUNEJOBS, stored(world, "tune"), {"spec": edit})
+    await until(world, lambda: status_of(world, "tune").phase == Phase.RUNNING)
+    assert world.hosted.watched
+    world.api.start_deletion(FINETUNEJOBS, stored(world, "tune"))
+    await work(world)
+    assert world.hosted.watched == {}
 
 
 async def test_a_result_name_that_is_taken_is_told_before_anything_is_paid_for(

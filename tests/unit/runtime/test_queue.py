@@ -48,6 +48,21 @@ async def test_a_key_is_taken_once_however_often_it_is_added() -> None:
     assert sorted(looks) == ["a", "b"]
 
 
+async def test_a_newcomer_passes_those_that_wait_in_the_order_of_their_coming() -> None:
+    queue: WorkQueue[str] = WorkQueue()
+    for key in ("old", "older"):
+        queue.add(key)
+    for key in ("new", "newer"):
+        queue.add(key, ahead=True)
+    queue.add("old", ahead=True)  # waits already: neither twice nor earlier
+
+    waiting = len(queue)
+    taken = [await queue.take() for _ in range(waiting)]
+
+    assert taken == ["new", "newer", "old", "older"]
+    assert len(queue) == 0
+
+
 async def test_one_key_is_never_worked_on_twice_at_once_and_a_change_meanwhile_is_seen() -> None:
     queue: WorkQueue[str] = WorkQueue()
     running, most, looks = 0, 0, 0

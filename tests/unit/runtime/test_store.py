@@ -28,7 +28,6 @@ def store(woken: list[Key]) -> Store:
 def a_report() -> ReportedProgress:
     return ReportedProgress(
         job_uid="child-1",
-        pod_name="tune-1-abc",
         status=TrainerStatus(progress_percentage=20),
         received_at=datetime(2026, 11, 22, tzinfo=UTC),
     )
@@ -61,6 +60,19 @@ def test_newest_version_wins(
     assert kept is not None
     assert kept["metadata"]["resourceVersion"] == want_version
     assert woken == [TUNE] * want_woken
+
+
+def test_a_job_is_welcomed_once_whatever_becomes_of_it() -> None:
+    woken: list[Key] = []
+    welcomed: list[Key] = []
+    store = Store(woken.append, welcomed.append)
+
+    store.put_job(a_job(version=10))
+    store.put_job(a_job(version=11))
+    store.drop_job(TUNE)
+
+    assert welcomed == [TUNE]
+    assert woken == [TUNE, TUNE]
 
 
 def test_own_write_is_kept_without_waking(store: Store, woken: list[Key]) -> None:

@@ -25,7 +25,7 @@ from finetune_operator.core.conditions import is_finished
 from finetune_operator.core.errors import OperatorError, Transient
 from finetune_operator.core.names import MARKER_LENGTH
 from finetune_operator.core.observed import TERMINAL, Remote, RemoteDetails, RemoteJob
-from finetune_operator.core.submission import CLOCK_SKEW, bears
+from finetune_operator.core.submission import CLOCK_SKEW, bears, may_be
 
 _ENOUGH_OLDER = 100
 """Older jobs in a row after which no newer one follows, even where the order is not strict."""
@@ -134,10 +134,13 @@ class HostedBackend:
         """The jobs of this submission, oldest first, in the list as it is now.
 
         The marker that ends the suffix alone decides, as it holds the job's uid: neither a file
-        uploaded twice nor a clock that is wrong can hide a job that exists.
+        uploaded twice nor a clock that is wrong can hide a job that exists. Transient if a job that
+        came without its suffix leaves that open.
         """
-        account = self._account(job)
-        marker, found, older = suffix[-MARKER_LENGTH:], [], 0
+        account, part = self._account(job), job.status.azure_open_ai
+        marker, older = suffix[-MARKER_LENGTH:], 0
+        found: list[RemoteJob] = []
+        doubtful: list[RemoteJob] = []
         async with aclosing(account.service.newest()) as newest:
             async for remote in newest:
                 older = older + 1 if remote.created_at < started_at - CLOCK_SKEW else 0
@@ -145,6 +148,10 @@ class HostedBackend:
                     break
                 if bears(remote, marker):
                     found.append(_noted(account, remote))
+                elif may_be(remote, part.training_file_id if part else None):
+                    doubtful.append(remote)
+        if doubtful and not found:
+            raise _undecided(doubtful[0])
         return tuple(sorted(found, key=lambda remote: remote.created_at))
 
     async def cancel(self, job: FineTuneJob, job_id: str) -> RemoteJob:
@@ -223,6 +230,17 @@ class HostedBackend:
             timeout=self._settings.request_timeout,
         )
         return credential_of(job, self._cluster, authority, self._settings.operator)
+
+
+def _undecided(remote: RemoteJob) -> Transient:
+    return Transient(
+        Reason.CONFIRMING_SUBMISSION,
+        f"The account lists job {remote.id}, which trains the same file, without a suffix: it"
+        " cannot be told whether it is this one's. Cancel it at the service if it is not wanted,"
+        " and this one is submitted; or keep it, and delete this FineTuneJob.",
+        retry_after=60.0,
+        waits_for_user=True,
+    )
 
 
 def _noted(account: _Account, remote: RemoteJob) -> RemoteJob:

@@ -121,11 +121,19 @@ class FederatedIdentity:
             async with asyncio.timeout(self._authority.timeout), credential:
                 token = await credential.get_token(scope)
         except ClientAuthenticationError as error:
-            raise self._refused(error) from None
+            raise self._unavailable(error) or self._refused(error) from None
         except (AzureError, TimeoutError) as error:
             raise unreachable(self._authority.host, untrusted=_is_untrusted(error)) from None
         lifetime = token.expires_on - self._clock()
         return Cached(token.token, self._clock() + max(lifetime - _EARLY_SECONDS, lifetime / 2))
+
+    def _unavailable(self, error: ClientAuthenticationError) -> Transient | None:
+        """An outage, or too many requests: nothing that anybody here could mend."""
+        status = error.response.status_code if error.response is not None else None
+        if status is None or (status != 429 and status < 500):
+            return None
+        message = f"Entra at {self._authority.host} gives no tokens for now (HTTP {status})"
+        return Transient(Reason.SERVICE_UNAVAILABLE, message)
 
     def _refused(self, error: ClientAuthenticationError) -> Transient:
         subject = f"system:serviceaccount:{self._namespace}:{self._ref.service_account_name}"

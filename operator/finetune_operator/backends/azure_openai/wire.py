@@ -86,6 +86,7 @@ def details(events: Sequence[Json], checkpoints: Sequence[Json]) -> RemoteDetail
         train_loss=newest.train_loss,
         validation_loss=_newest_validation(readings),
         billed_tokens=next((int(found[1]) for found in billed), None),
+        error=next((_text(e.get("message"), _ERROR_LIMIT) for e in events if _is_error(e)), None),
         checkpoints=_checkpoints(checkpoints),
     )
 
@@ -98,6 +99,7 @@ def updated(old: RemoteDetails, new: RemoteDetails) -> RemoteDetails:
         train_loss=_first(new.train_loss, old.train_loss),
         validation_loss=_first(new.validation_loss, old.validation_loss),
         billed_tokens=_first(new.billed_tokens, old.billed_tokens),
+        error=_first(new.error, old.error),
         checkpoints=new.checkpoints or old.checkpoints,
     )
 
@@ -115,6 +117,10 @@ class _Reading:
     train_loss: float | None = None
     valid_loss: float | None = None
     full_valid_loss: float | None = None
+
+
+def _is_error(event: Json) -> bool:
+    return event.get("level") == "error"
 
 
 def _reading(event: Json) -> _Reading | None:

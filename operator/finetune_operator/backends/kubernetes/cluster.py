@@ -80,6 +80,14 @@ class Cluster:
     async def create_training(self, job: FineTuneJob, attempt: int) -> None:
         """Creates the Job of an attempt and what it mounts, as far as it is not there yet."""
         around, name = self._around(), names.training_name(job, attempt)
+        if around.progress_url and not around.progress_ca:
+            raise Transient(
+                Reason.STARTING,
+                "The progress endpoint's certificate is being made; the pod is created after that:"
+                " if this lasts, see the operator's log",
+                retry_after=1,
+                waits_for_user=True,
+            )
         claim, path = output_location(job)
         config = podconfig.training_config(
             job,
