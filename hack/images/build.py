@@ -14,7 +14,7 @@ from cluster.settings import ClusterError
 from images import base, machine
 from images.recipes import RECIPES, REPOSITORY, SMOLLM2, Recipe
 
-_STEP = re.compile(r"STEP (\d+/\d+)")
+_STEP = re.compile(r"(?:\[\d+/\d+\] )?STEP (\d+/\d+)")
 
 
 def build(tags: Mapping[str, str], progress: Progress) -> None:
@@ -38,7 +38,10 @@ def build(tags: Mapping[str, str], progress: Progress) -> None:
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor() as pool:
         models = pool.submit(_models, progress) if any(r.models for r in recipes) else None
         builder = _Builder(Path(folder), base.ensure(progress), progress)
-        list(pool.map(builder.dependencies, sorted({r.dependencies.stage for r in recipes})))
+        # Alone first: made side by side there would be two of it, and what stands on the one
+        # that is not found again would be built twice.
+        builder.stage("base")
+        list(pool.map(builder.stage, sorted({r.dependencies.stage for r in recipes})))
         if models:
             models.result()
         list(pool.map(builder.image, recipes, [tags[name] for name in todo]))
@@ -69,7 +72,7 @@ class _Builder:
             f"--secret=id=certificates,src={machine.certificates()}",
         )
 
-    def dependencies(self, stage: str) -> None:
+    def stage(self, stage: str) -> None:
         """Build a stage that several images stand on, before any of them asks for it."""
         self._run(stage, f"localhost/finetune-{stage}")
 
