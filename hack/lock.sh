@@ -2,6 +2,7 @@
 # Resolves the dependencies into requirements/: versions and hashes, no download addresses.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+eval "$(PYTHONPATH=hack .venv/bin/python -m images.machine)"
 compile() {
   .venv/bin/uv pip compile -q --system-certs --generate-hashes --no-emit-index-url --no-emit-find-links \
     --no-header --universal --python-version 3.11 "$@"

@@ -12,6 +12,7 @@ from pathlib import Path
 from cluster.buildah import buildah, exists
 from cluster.progress import Progress
 from cluster.settings import ClusterError, cache_folder
+from images import machine
 
 _RELEASE = "bookworm"
 _PACKAGES = ("python3", "python3-venv", "ca-certificates")
@@ -33,7 +34,10 @@ def ensure(progress: Progress) -> str:
 def _bootstrap(folder: Path) -> Path:
     command = ["debootstrap", "--variant=minbase", f"--include={','.join(_PACKAGES)}"]
     done = subprocess.run(
-        [*command, _RELEASE, str(folder)], capture_output=True, text=True, check=False
+        [*command, _RELEASE, str(folder), *machine.apt_mirror(_RELEASE)],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode:
         raise ClusterError(f"debootstrap failed: {done.stdout.strip()[-400:]}")

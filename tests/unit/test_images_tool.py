@@ -1,10 +1,13 @@
 """The image builder: what changes a tag, and what a build may know of this machine."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from images import machine, recipes
+
+HACK = Path(__file__).parents[2] / "hack"
 
 
 @pytest.fixture
@@ -71,3 +74,60 @@ def test_the_build_installs_from_the_registry_of_this_machines_pip(
     assert "cert = /run/certificates.pem" in lines
     assert not [line for line in lines if "cache-dir" in line]
     assert machine.certificates() == Path("/my/ca.pem")
+
+
+@pytest.mark.parametrize(
+    ("environment", "want"),
+    [
+        pytest.param({}, ["UV_DEFAULT_INDEX=https://in-file/a b"], id="pip's file"),
+        pytest.param(
+            {"PIP_INDEX_URL": "https://pip", "PIP_FIND_LINKS": "/wheels"},
+            ["UV_DEFAULT_INDEX=https://pip", "UV_FIND_LINKS=/wheels"],
+            id="pip's environment goes first",
+        ),
+        pytest.param(
+            {"UV_DEFAULT_INDEX": "https://uv"}, ["UV_DEFAULT_INDEX=https://uv"], id="uv's own"
+        ),
+    ],
+)
+def test_uv_installs_from_where_pip_does(
+    tmp_path: Path, environment: dict[str, str], want: list[str]
+) -> None:
+    """As in the Makefile: by a Python that has nothing but its standard library."""
+    configured = tmp_path / "pip.conf"
+    configured.write_text("[global]\nindex-url = https://in-file/a b\n")
+    done = subprocess.run(
+        ["sh", "-c", 'eval "$(python3 -IS -c "$CODE")" && env'],
+        env={
+            "PATH": "/usr/local/bin:/usr/bin:/bin",
+            "CODE": f"import sys; sys.path.append({str(HACK)!r}); import runpy;"
+            " runpy.run_module('images.machine', run_name='__main__')",
+            "PIP_CONFIG_FILE": str(configured),
+            **environment,
+        },
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert sorted(line for line in done.stdout.splitlines() if line.startswith("UV_")) == want
+
+
+@pytest.mark.parametrize(
+    ("apt", "want"),
+    [
+        pytest.param(
+            "echo https://mirror/debian/; echo https://other/",
+            ["https://mirror/debian/"],
+            id="apt's first",
+        ),
+        pytest.param("exit 100", [], id="apt knows none: debootstrap's own"),
+    ],
+)
+def test_the_base_image_comes_from_apts_mirror(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, apt: str, want: list[str]
+) -> None:
+    program = tmp_path / "apt-get"
+    program.write_text(f"#!/bin/sh\n{apt}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert machine.apt_mirror("bookworm") == want
