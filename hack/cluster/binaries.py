@@ -6,7 +6,7 @@ or source is built anew beside the old one. It knows nothing of how the programs
 
 import hashlib
 import os
-import shutil
+import re
 import subprocess
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -60,10 +60,14 @@ COREDNS = Module(name="coredns", package="github.com/coredns/coredns")
 PAUSE = Module(name="pause")
 KWOK = Module(name="kwok", package="sigs.k8s.io/kwok/cmd/kwok")
 
-NODE = (KUBERNETES, ETCD, COREDNS, PAUSE)
+CONTROL_PLANE = (KUBERNETES, ETCD)
+NODE = (*CONTROL_PLANE, COREDNS, PAUSE)
 
 # The compiler spends a sixth of its time on collecting garbage; memory is cheaper here.
 _ENVIRONMENT = {"GOGC": "400"}
+
+_GO_LINE = re.compile(r"^go (\d+)\.(\d+)", re.MULTILINE)
+_GO_SAYS = re.compile(r"\bgo(\d+)\.(\d+)")
 
 # What envtest's folder of binaries holds; anything else is always our own.
 _ENVTEST = ("kube-apiserver", "etcd", "kubectl")
@@ -92,19 +96,58 @@ def missing(modules: Iterable[Module]) -> list[Module]:
     return [module for module in modules if not (folder / module.name).exists()]
 
 
+def go_needed(module: Module) -> tuple[int, int]:
+    """The oldest Go that builds `module`, as its go.mod says."""
+    found = _GO_LINE.search((source_folder() / module.name / "go.mod").read_text())
+    assert found is not None
+    return int(found[1]), int(found[2])
+
+
+def require_go(modules: Iterable[Module]) -> None:
+    """Refuse to go on unless this machine's Go builds what is missing of `modules`.
+
+    Raises:
+        ClusterError: saying which Go is needed, and for what.
+    """
+    todo = missing(modules)
+    if not todo:
+        return
+    most = max(todo, key=go_needed)
+    version, said = _go_version(most)
+    if version < go_needed(most):
+        wanted = ".".join(map(str, go_needed(most)))
+        raise ClusterError(
+            f"building {most.name} needs Go {wanted} or newer ({said}): put it first on the PATH,"
+            " or use a cluster of your own by setting KUBECONFIG"
+        )
+
+
+def _go_version(module: Module) -> tuple[tuple[int, int], str]:
+    """Which Go would build `module`, and what it says; (0, 0) if none would.
+
+    Asked in the module's folder: since 1.21 Go can bring itself the version that a module needs.
+    """
+    folder = source_folder() / module.name
+    try:
+        done = subprocess.run(
+            ["go", "version"], cwd=folder, capture_output=True, text=True, check=False
+        )
+    except FileNotFoundError:
+        return (0, 0), "there is none"
+    found = _GO_SAYS.search(done.stdout)
+    version = (int(found[1]), int(found[2])) if found else (0, 0)
+    return version, (done.stdout or done.stderr).strip()
+
+
 def build(modules: Iterable[Module], progress: Progress) -> None:
     """Build what is missing of `modules`, all at once: a linker leaves a core to a compiler.
 
     Raises:
-        ClusterError: without Go, or when a build fails.
+        ClusterError: without a fitting Go, or when a build fails.
     """
     if not missing(modules):
         return
-    if not shutil.which("go"):
-        raise ClusterError(
-            "Go is not on the PATH and is needed to build Kubernetes: install Go 1.24 or newer, "
-            "or use a cluster of your own by setting KUBECONFIG"
-        )
+    require_go(modules)
     with only_one("build"):
         todo = missing(modules)
         binary_folder().mkdir(parents=True, exist_ok=True)

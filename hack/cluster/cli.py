@@ -1,12 +1,11 @@
 """The command line: up, down, env, load, build and status."""
 
 import argparse
-import os
+import shlex
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-from cluster import binaries, existing, full, images
+from cluster import binaries, environment, existing, full, images
 from cluster.progress import Progress
 from cluster.settings import ClusterError
 
@@ -16,6 +15,8 @@ def main(arguments: Sequence[str]) -> int:
     parser = _parser()
     given = parser.parse_args(arguments)
     try:
+        if given.context:
+            existing.choose(given.context)
         _COMMANDS[given.command](given)
     except ClusterError as error:
         print(f"cluster: {error}", file=sys.stderr)
@@ -29,7 +30,9 @@ def _parser() -> argparse.ArgumentParser:
         description="A real single-node Kubernetes on this machine. "
         "With KUBECONFIG or --context set, that cluster is used instead.",
     )
-    parser.add_argument("--context", help="use this context of your kubeconfig")
+    parser.add_argument(
+        "--context", help="use this context of your kubeconfig; `env` tells it to other programs"
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands.add_parser("up", help="start the cluster, or what of it does not run")
     commands.add_parser("down", help="end it and undo what it did to this machine")
@@ -42,37 +45,37 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _up(given: argparse.Namespace) -> None:
-    if existing.chosen(given.context):
-        print(existing.check(given.context), file=sys.stderr)
+def _up(_: argparse.Namespace) -> None:
+    if existing.chosen():
+        print(existing.check(), file=sys.stderr)
         return
     with Progress() as progress:
         full.up(progress)
 
 
-def _down(given: argparse.Namespace) -> None:
-    if existing.chosen(given.context):
+def _down(_: argparse.Namespace) -> None:
+    if existing.chosen():
         raise ClusterError("the cluster in use is your own: `down` leaves it alone")
     full.down()
 
 
-def _env(given: argparse.Namespace) -> None:
-    tools = [str(binaries.binary_folder()), str(Path(sys.executable).parent)]
-    if not existing.chosen(given.context):
-        print(f"export KUBECONFIG={full.kubeconfig()}")
-    print(f"export PATH={os.pathsep.join(tools)}{os.pathsep}$PATH")
+def _env(_: argparse.Namespace) -> None:
+    for name, value in environment.variables().items():
+        print(f"export {name}={shlex.quote(value)}")
 
 
-def _status(given: argparse.Namespace) -> None:
-    if existing.chosen(given.context):
-        print(existing.check(given.context))
+def _status(_: argparse.Namespace) -> None:
+    if existing.chosen():
+        print(existing.check())
         return
     for line in full.status():
         print(line)
 
 
 def _build(given: argparse.Namespace) -> None:
-    modules = (*binaries.NODE, binaries.KWOK) if given.kwok else binaries.NODE
+    modules = binaries.CONTROL_PLANE if existing.chosen() else binaries.NODE
+    if given.kwok:
+        modules += (binaries.KWOK,)
     with Progress() as progress:
         binaries.build(modules, progress)
 

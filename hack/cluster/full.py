@@ -4,7 +4,6 @@ It puts the parts together in order; each part lives in a module of its own.
 """
 
 import shutil
-import socket
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +19,6 @@ from cluster.settings import (
     API_PORT,
     NODE_ADDRESS,
     NODE_NAME,
-    REGISTRY,
     ClusterError,
     run_folder,
 )
@@ -35,13 +33,23 @@ def kubeconfig() -> Path:
     return run_folder() / "admin.kubeconfig"
 
 
+def require() -> None:
+    """Refuse to go on without what only the user can bring: root and Go.
+
+    Raises:
+        ClusterError: saying what is missing and what to do about it.
+    """
+    packages.require_root()
+    binaries.require_go(binaries.NODE)
+
+
 def up(progress: Progress) -> None:
     """Start the cluster, or what of it does not run; build and install what is missing.
 
     Raises:
         ClusterError: saying what is missing and what to do about it.
     """
-    packages.require_root()
+    require()
     with ThreadPoolExecutor() as pool:  # one waits for the network, the other for the cores
         installed = pool.submit(packages.install, packages.CLUSTER, progress)
         binaries.build(binaries.NODE, progress)
@@ -98,19 +106,14 @@ def _control_plane(folder: Path, processes: Processes) -> ControlPlane:
 
 def _start_node(node: Node, processes: Processes) -> None:
     processes.ensure(containerd(node.folder))
+    images.refuse_a_foreign_registry(processes)
     if processes.ensure(node.registry()):
-        processes.wait("docker-registry", _registry_answers, timeout_s=20)
+        processes.wait("docker-registry", images.registry_answers, timeout_s=20)
         images.push_pause()
     processes.wait("containerd", node.socket.exists, timeout_s=20)
     for program in (node.coredns(), node.kube_proxy(), node.provisioner(), node.kubelet()):
         processes.ensure(program)
     processes.wait("kubelet", _node_ready, timeout_s=_NODE_READY_S)
-
-
-def _registry_answers() -> bool:
-    host, port = REGISTRY.split(":")
-    with socket.socket() as probe:
-        return probe.connect_ex((host, int(port))) == 0
 
 
 def _node_ready() -> bool:

@@ -4,17 +4,21 @@ Traffic to the node's address stays on the machine only while the device carries
 make it before anything connects.
 """
 
+import fcntl
 import json
 import re
+import socket
+import struct
 import subprocess
 from pathlib import Path
 
-from cluster.settings import NODE_ADDRESS, NODE_DEVICE, POD_DEVICE
+from cluster.settings import NODE_ADDRESS, NODE_DEVICE, POD_DEVICE, ClusterError
 
 _TABLES = ("filter", "nat", "mangle")
 _COMMANDS = ("iptables", "ip6tables")
 # Chains that kube-proxy, the kubelet and the network plugins make, and nothing else.
 _CHAIN = re.compile(r"^:((?:KUBE|CNI)-\S+)", re.MULTILINE)
+_SIOCGIFADDR = 0x8915  # netdevice(7): the address of a device
 _SWITCHES = ("net/ipv4/ip_forward", "net/ipv4/conf/all/route_localnet")
 
 
@@ -30,6 +34,33 @@ def bring_up(folder: Path) -> None:
     _ip("addr", "replace", f"{NODE_ADDRESS}/32", "dev", NODE_DEVICE)
     _ip("link", "set", NODE_DEVICE, "up")
     _switch("net/ipv4/ip_forward").write_text("1")
+
+
+def require() -> None:
+    """Refuse to go on unless the machine has the node's address.
+
+    After a reboot the kubeconfig is still there but the device is not, and what is meant for
+    the cluster would leave the machine.
+
+    Raises:
+        ClusterError: saying how to start the cluster.
+    """
+    if _address_of(NODE_DEVICE) != NODE_ADDRESS:
+        raise ClusterError(
+            "the embedded cluster does not run: start it with `make cluster`, or set KUBECONFIG"
+            " to use a cluster of your own"
+        )
+
+
+def _address_of(device: str) -> str | None:
+    """Asked of the kernel: a machine without the cluster need not have `ip`."""
+    question = struct.pack("256s", device.encode())
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        try:
+            answer = fcntl.ioctl(any_socket, _SIOCGIFADDR, question)
+        except OSError:  # no such device, or it has no address
+            return None
+    return socket.inet_ntoa(answer[20:24])
 
 
 def take_down(folder: Path) -> None:

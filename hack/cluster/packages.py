@@ -26,7 +26,11 @@ CLUSTER = {
     "buildah": "buildah",
     "docker-registry": "docker-registry",
 }
-IMAGES = {"buildah": "buildah", "debootstrap": "debootstrap"}
+IMAGES = {
+    "buildah": "buildah",
+    "debootstrap": "debootstrap",
+    "ca-certificates": "update-ca-certificates",
+}
 
 
 def require_root() -> None:

@@ -109,13 +109,13 @@ class Processes:
             self._record(name).unlink(missing_ok=True)
 
     def wait(self, name: str, ready: Callable[[], bool], *, timeout_s: float) -> None:
-        """Wait until `ready`.
+        """Wait until `ready`, by this process and no other that answers in its place.
 
         Raises:
             ClusterError: when the process `name` ends or the time is over; quotes its log.
         """
         deadline = time.monotonic() + timeout_s
-        while not ready():
+        while not (ready() and self.alive(name)):
             ended = not self.alive(name)
             if ended or time.monotonic() > deadline:
                 happened = "ended" if ended else f"was not ready after {timeout_s:.0f} s"

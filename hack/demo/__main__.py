@@ -98,7 +98,8 @@ def _show() -> None:
         status = _status(name)
         shown = ("data", "resolved", "progress", "metrics", "result")
         chosen = {key: status[key] for key in shown if key in status}
-        print(f"status of {name}:")
+        held = [each["type"] for each in status["conditions"] if each["status"] == "True"]
+        print(f"{name} {status['phase']} ({', '.join(held)}): {status['message']}")
         print(json.dumps(chosen, indent=2, ensure_ascii=False))
     print("\n" + text_plot(_losses("step"), f"training loss of {_NAMES[0]}"))
     scored = ", ".join(f"{loss:.4f} after step {step}" for step, loss in _losses("validation"))

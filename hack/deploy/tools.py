@@ -5,31 +5,30 @@ Knows where the programs and the cluster's kubeconfig are; must not know what is
 
 import os
 import subprocess
-import sys
-from pathlib import Path
 
-from cluster import binaries, existing, full
+from cluster.environment import variables
 from cluster.settings import ClusterError
 
 
 def environment() -> dict[str, str]:
     """The environment in which kubectl and helm speak to the cluster in use."""
-    folders = [str(binaries.binary_folder()), str(Path(sys.executable).parent)]
-    changed = {"PATH": os.pathsep.join([*folders, os.environ["PATH"]])}
-    if not existing.chosen(None):
-        changed["KUBECONFIG"] = str(full.kubeconfig())
-    return {**os.environ, **changed}
+    return {**os.environ, **variables()}
 
 
 def run(*command: str, given: str | None = None) -> str:
     """The standard output of a command.
 
     Raises:
-        ClusterError: it failed; with what it said.
+        ClusterError: it failed, with what it said; or there is no such program.
     """
-    done = subprocess.run(
-        command, input=given, capture_output=True, text=True, env=environment(), check=False
-    )
+    try:
+        done = subprocess.run(
+            command, input=given, capture_output=True, text=True, env=environment(), check=False
+        )
+    except FileNotFoundError:
+        raise ClusterError(
+            f"{command[0]} is not on the PATH; it is needed for your cluster"
+        ) from None
     if done.returncode:
         said = (done.stderr or done.stdout).strip()
         raise ClusterError(f"`{' '.join(command[:4])} …` failed: {said}")

@@ -43,6 +43,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _build(names: Sequence[str], *, push: bool) -> None:
     require_root()
+    if push:
+        registry.require_registry()
     tags = {name: RECIPES[name].tag() for name in names}
     with Progress() as progress:
         install(IMAGES, progress)

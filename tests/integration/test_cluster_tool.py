@@ -1,18 +1,22 @@
 """The control plane that other tests stand on: it serves, it stands alone, it goes."""
 
 import json
+import os
+import shlex
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
-from cluster import existing, packages
+from cluster import cli
 from cluster.binaries import binary
 from cluster.controlplane import ControlPlane, Options
 from cluster.processes import Processes, Program
-from cluster.progress import Progress
-from cluster.settings import ClusterError, run_folder
+from cluster.settings import ClusterError
 from support.cluster import control_plane
+from support.waiting import wait_for
 
 pytestmark = pytest.mark.integration
 
@@ -90,20 +94,64 @@ def test_a_pid_that_went_to_somebody_else_is_not_ours(tmp_path: Path) -> None:
         processes.stop(["sleeper"])
 
 
-@pytest.mark.parametrize(
-    ("kubeconfig", "context", "want"),
-    [
-        pytest.param("", None, False, id="nothing said: ours"),
-        pytest.param("/home/me/.kube/config", None, True, id="KUBECONFIG: the user's"),
-        pytest.param("", "kind-dev", True, id="--context: the user's"),
-        pytest.param(str(run_folder() / "admin.kubeconfig"), None, False, id="as env set it: ours"),
-    ],
-)
-def test_whose_cluster_is_used(
-    monkeypatch: pytest.MonkeyPatch, kubeconfig: str, context: str | None, want: bool
+def test_an_answer_counts_only_while_the_program_that_was_started_runs(tmp_path: Path) -> None:
+    processes = Processes(tmp_path, detached=False)
+    processes.ensure(Program(name="server", argv=("sleep", "60")))
+    processes.wait("server", lambda: True, timeout_s=5)
+    processes.stop(["server"])
+    processes.ensure(Program(name="server", argv=("false",)))
+    wait_for(lambda: not processes.alive("server"), "its end", within=5)
+    with pytest.raises(ClusterError, match=r"^server ended; "):
+        processes.wait("server", lambda: True, timeout_s=5)  # another one answers
+    processes.stop(["server"])
+
+
+@pytest.fixture
+def users_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A user's kubeconfig: the context `mine` works, the current one leads nowhere."""
+    with control_plane(tmp_path / "plane", Options(controllers=())) as plane:
+        config = yaml.safe_load(plane.kubeconfig.read_text())
+        config["contexts"][0]["name"] = "team/mine"
+        config["contexts"].append({"name": "other", "context": {"cluster": "gone", "user": "gone"}})
+        config["clusters"].append({"name": "gone", "cluster": {"server": "https://127.0.0.1:1"}})
+        config["current-context"] = "other"
+        path = tmp_path / "config"
+        path.write_text(yaml.safe_dump(config))
+        monkeypatch.setenv("KUBECONFIG", str(path))
+        monkeypatch.setenv("PATH", str(binary("kubectl").parent), prepend=os.pathsep)
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+        yield path
+
+
+def test_a_context_is_the_one_for_every_program_that_env_is_told_to(
+    users_config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("KUBECONFIG", kubeconfig)
-    assert existing.chosen(context) is want
+    assert cli.main(["--context", "team/mine", "env"]) == 0
+    said = [shlex.split(line)[1] for line in capsys.readouterr().out.splitlines()]
+    exported = dict(each.split("=", 1) for each in said)
+    named = Path(exported["KUBECONFIG"])
+    assert named != users_config
+    assert named.stat().st_mode & 0o077 == 0
+    kept = yaml.safe_load(named.read_text())
+    assert [each["name"] for each in kept["contexts"]] == ["team/mine"]
+    done = subprocess.run(
+        ["kubectl", "get", "--raw", "/readyz"],
+        env=os.environ | exported,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == ("ok", "")
+
+
+def test_a_context_that_is_not_there_is_said(
+    users_config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["--context", "nowhere", "up"]) == 1
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "cluster: your cluster cannot be used: error: " in said
+    assert "nowhere" in said
 
 
 def test_envtests_binaries_go_first_and_need_no_build(
@@ -113,14 +161,3 @@ def test_envtests_binaries_go_first_and_need_no_build(
     assert binary("etcd") == tmp_path / "etcd"
     assert binary("kubelet").parent != tmp_path
     assert Options(controllers=()).modules == []
-
-
-def test_a_machine_that_cannot_install_is_told_what_to_do(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with Progress() as progress, pytest.raises(ClusterError) as caught:
-        packages.install({"runc": "runc", "buildah": "buildah"}, progress)
-    assert str(caught.value) == (
-        "install runc, buildah on this machine, or use a cluster of your own by setting KUBECONFIG"
-    )
