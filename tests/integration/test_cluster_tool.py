@@ -15,7 +15,7 @@ from cluster.binaries import binary
 from cluster.controlplane import ControlPlane, Options
 from cluster.processes import Processes, Program
 from cluster.settings import ClusterError
-from support.cluster import control_plane
+from support.cluster import control_plane, processes_of
 from support.waiting import wait_for
 
 pytestmark = pytest.mark.integration
@@ -24,19 +24,6 @@ pytestmark = pytest.mark.integration
 def kubectl(plane: ControlPlane, *arguments: str) -> str:
     command = [str(binary("kubectl")), f"--kubeconfig={plane.kubeconfig}", *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout
-
-
-def processes_of(folder: Path) -> list[str]:
-    """Command lines of the running processes that name `folder`."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            command = entry.read_bytes().decode(errors="replace")
-        except OSError:  # it has just ended
-            continue
-        if str(folder) in command:
-            found.append(command.replace("\0", " "))
-    return found
 
 
 def test_two_control_planes_share_nothing_and_leave_nothing(tmp_path: Path) -> None:

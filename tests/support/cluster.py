@@ -34,6 +34,29 @@ def embedded_cluster() -> Path:
     return Path(os.environ.get("KUBECONFIG") or run_folder() / "admin.kubeconfig")
 
 
+def take_down() -> None:
+    """Undo what the embedded cluster did to this machine."""
+    _hack("cluster", "down")
+
+
+def cluster_status() -> list[str]:
+    """One line for each program of the embedded cluster."""
+    return _hack("cluster", "status").splitlines()
+
+
+def processes_of(folder: Path) -> list[str]:
+    """Command lines of the running processes that name `folder`."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            command = entry.read_bytes().decode(errors="replace")
+        except OSError:  # it has just ended
+            continue
+        if str(folder) in command:
+            found.append(command.replace("\0", " "))
+    return found
+
+
 def image(name: str) -> str:
     """What pods call the project's image `name`; builds and pushes it if it is out of date."""
     return _hack("images", "build", name, "--push").split()[1]
