@@ -8,10 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from cluster import existing
 from cluster.binaries import binary
 from support.cluster import embedded_cluster, image
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.timeout(900),
+    pytest.mark.skipif(existing.chosen(), reason="KUBECONFIG names another cluster than ours"),
+]
 
 WRITE_AND_RESOLVE = """
 import pathlib, socket
