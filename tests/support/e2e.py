@@ -71,10 +71,10 @@ class Site:
             verb, TESTBED, "https:emulator:443", f"_control/{path}", body
         )
 
-    def log(self) -> str:
+    def log(self, *, tail: int = 60) -> str:
         """The end of the operator's logs."""
         names = [pod["metadata"]["name"] for pod in self.operator_pods()]
-        return "\n".join(f"# {n}\n{self.cluster.logs(SYSTEM, n)}" for n in names)
+        return "\n".join(f"# {n}\n{self.cluster.logs(SYSTEM, n, tail=tail)}" for n in names)
 
 
 class Space:
