@@ -130,7 +130,7 @@ class Leader:
         """Fill the store, start the workers, and keep kopf's watch and the relists going."""
         await self._seed()
         for informer in self._informers:
-            await informer.wait_synced()
+            await informer.wait_settled()
         await self._feed.start()
         stop_on_signals(stop)  # kopf took them
         self._workers = [

@@ -73,7 +73,7 @@ def test_helm_installs_it(plane: ControlPlane) -> None:
         pytest.param(
             CLUSTER, "create serviceaccounts --subresource=token -n team-a", "no", id="any token"
         ),
-        pytest.param(NARROW, "list finetunejobs -A", "no", id="FineTuneJobs of the cluster"),
+        pytest.param(NARROW, "patch finetunejobs -n team-c", "yes", id="let go of any FineTuneJob"),
         pytest.param(NARROW, "list finetunejobs -n team-b", "yes", id="FineTuneJobs it serves"),
         pytest.param(NARROW, "create jobs -n team-c", "no", id="a Job where it does not serve"),
         pytest.param(

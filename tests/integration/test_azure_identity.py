@@ -102,6 +102,19 @@ async def test_an_identity_without_a_federation_is_told_what_to_set_up(emulator:
     assert "eyJ" not in caught.value.message
 
 
+@pytest.mark.parametrize("status", [429, 503])
+async def test_an_authority_that_is_down_is_nobodys_mistake(
+    emulator: Emulator, status: int
+) -> None:
+    emulator.reply(status, "POST", "/oauth2/v2.0/token$", code="temporarily_unavailable")
+    async with workload(emulator) as hosted:
+        with pytest.raises(Transient, match=f"HTTP {status}") as caught:
+            await find(hosted)
+        assert caught.value.reason is Reason.SERVICE_UNAVAILABLE
+        assert not caught.value.waits_for_user
+        await find(hosted)
+
+
 @pytest.mark.parametrize(
     ("settings", "want_words", "want_waits"),
     [

@@ -177,9 +177,17 @@ class EmulatorControl:
         """Show a status that the job does not have; None: the true one again."""
         self._call("POST", f"jobs/{job_id}/status", {"status": status})
 
-    def add_event(self, job_id: str, type_: str, message: str, data: Json | None = None) -> None:
+    def add_event(
+        self,
+        job_id: str,
+        type_: str,
+        message: str,
+        data: Json | None = None,
+        *,
+        level: str = "info",
+    ) -> None:
         """Put an event of any type into a job's log."""
-        order = {"type": type_, "message": message, "data": data}
+        order = {"type": type_, "message": message, "data": data, "level": level}
         self._call("POST", f"jobs/{job_id}/events", order)
 
     def federate(self, *, tenant_id: str, client_id: str, subject: str) -> None:

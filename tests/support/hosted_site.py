@@ -17,7 +17,7 @@ import yaml
 from finetune_api.constants import RETRY_ANNOTATION
 from support.builders_api import Manifest, hosted_job
 from support.emulator import API_KEY, Emulator, WorkloadIdentity
-from support.kube import CONFIG_MAPS, JOBS, SECRETS, Answered, Json, Kube
+from support.kube import CONFIG_MAPS, EVENTS, JOBS, SECRETS, Answered, Json, Kube
 from support.operator_process import OperatorProcess
 from support.waiting import wait_for
 
@@ -97,10 +97,14 @@ class Site:
         return self.operator(**(_UNHURRIED_LEASE | settings))
 
     def close(self) -> None:
-        """End what still runs here."""
+        """End what still runs here; whatever happened, the API key was written down nowhere."""
+        metrics = [op.read("metrics") for op in self._operators if op.exit_code is None]
         for operator in self._operators:
             if operator.exit_code is None:
                 operator.kill()
+        logs = [log.read_text() for log in self.folder.glob("*.log")]
+        told = [json.dumps(self.kube.list(resource, self.namespace)) for resource in (JOBS, EVENTS)]
+        assert not any(API_KEY in text for text in (*metrics, *logs, *told)), "the key leaked"
 
     # FineTuneJobs
 

@@ -52,8 +52,8 @@ subjects:
     namespace: {{ .Release.Namespace }}
 {{- end -}}
 
-{{/* What is done in the namespaces that are served: one rule per resource, subresources apart. */}}
-{{- define "finetune-operator.workRules" -}}
+{{/* FineTuneJobs themselves: one rule per resource, subresources apart. */}}
+{{- define "finetune-operator.jobRules" -}}
 - apiGroups: [finetune.dev]
   resources: [finetunejobs]
   # patch: the finalizer; spec, labels and annotations are never written
@@ -61,6 +61,10 @@ subjects:
 - apiGroups: [finetune.dev]
   resources: [finetunejobs/status]
   verbs: [patch]
+{{- end -}}
+
+{{/* What is done for them in the namespaces that are served. */}}
+{{- define "finetune-operator.workRules" -}}
 - apiGroups: [finetune.dev]
   resources: [finetunejobs/finalizers]
   # asked for by ownerReferences that block the owner's deletion

@@ -10,6 +10,7 @@ import random
 import time
 from collections.abc import Sequence
 
+from finetune_api.reasons import Reason
 from finetune_operator.adapters.api import Api
 from finetune_operator.adapters.queue import back_off
 from finetune_operator.adapters.refusals import Expired, Json
@@ -44,7 +45,8 @@ class Informer:
         self._labels = labels
         self._relist_seconds = relist_seconds
         self._version = 0
-        self._synced = asyncio.Event()
+        self._settled = asyncio.Event()
+        self._refused = False
         self._heard_at = time.monotonic()
 
     @property
@@ -53,12 +55,15 @@ class Informer:
         return self._resource.plural
 
     def age(self) -> float:
-        """Seconds since the last list, event or bookmark."""
-        return time.monotonic() - self._heard_at
+        """Seconds since the last list, event or bookmark; 0 where nothing may be heard."""
+        return 0.0 if self._refused else time.monotonic() - self._heard_at
 
-    async def wait_synced(self) -> None:
-        """Wait for the first complete list."""
-        await self._synced.wait()
+    async def wait_settled(self) -> None:
+        """Wait for the first complete list, or until this one namespace refuses it.
+
+        One that is going, and with it the Role in it, must not keep others from being served.
+        """
+        await self._settled.wait()
 
     async def run(self) -> None:
         """List and watch for ever; failures are logged once and retried with back-off."""
@@ -74,6 +79,10 @@ class Informer:
                 failures += 1
                 if failures == 1:
                     logger.warning("Watch of %s interrupted: %s", self._resource.plural, e)
+                denied = e.reason is Reason.PERMISSION_DENIED
+                if denied and self._namespace is not None:
+                    self._refused = True
+                    self._settled.set()
                 await asyncio.sleep(min(back_off(failures, first=0.2, jitter=random.random()), 30))
 
     async def _list(self) -> None:
@@ -88,7 +97,8 @@ class Informer:
         self._store.keep_children(self._resource, self._namespace, seen, version)
         self._version = version
         self._heard_at = time.monotonic()
-        self._synced.set()
+        self._refused = False
+        self._settled.set()
 
     async def _watch_until_relist(self) -> None:
         relist_at = time.monotonic() + self._relist_seconds * (1 + random.random() / 10)
@@ -116,15 +126,26 @@ class Informer:
 async def list_jobs(api: Api, store: Store, namespaces: Sequence[str | None]) -> None:
     """Bring the store's FineTuneJobs up to date by a full list.
 
-    A job that the list lacks is asked for by name before it is dropped.
+    A job that the list lacks is asked for by name before it is dropped. A namespace that cannot be
+    listed keeps no other from being listed; its error is raised at the end.
     """
+    failed: OperatorError | Expired | None = None
     for namespace in namespaces:
-        seen: set[Key] = set()
-        before = [key for key in store.all_keys() if namespace in (None, key.namespace)]
-        async for page in api.pages(FINETUNEJOBS, namespace):
-            for obj in page.items:
-                seen.add(key_of(obj))
-                store.put_job(obj)
-        for key in before:
-            if key not in seen and await api.get(FINETUNEJOBS, *key) is None:
-                store.drop_job(key)
+        try:
+            await _list_jobs(api, store, namespace)
+        except (OperatorError, Expired) as e:
+            failed = e
+    if failed is not None:
+        raise failed
+
+
+async def _list_jobs(api: Api, store: Store, namespace: str | None) -> None:
+    seen: set[Key] = set()
+    before = [key for key in store.all_keys() if namespace in (None, key.namespace)]
+    async for page in api.pages(FINETUNEJOBS, namespace):
+        for obj in page.items:
+            seen.add(key_of(obj))
+            store.put_job(obj)
+    for key in before:
+        if key not in seen and await api.get(FINETUNEJOBS, *key) is None:
+            store.drop_job(key)

@@ -133,6 +133,14 @@ def unreachable(host: str, *, untrusted: bool = False, unknown_host: bool = Fals
     )
 
 
+def no_tokens(host: str, status: int | None) -> Transient | None:
+    """What Entra's HTTP status means if it is an outage, or too many requests: nobody's mistake."""
+    if status is None or (status != 429 and status < 500):
+        return None
+    message = f"Entra at {host} gives no tokens for now (HTTP {status})."
+    return Transient(Reason.SERVICE_UNAVAILABLE, message)
+
+
 def no_answer(call: Call) -> OperatorError:
     """The request went out, and no usable answer came."""
     message = f"{call.host} gave no answer."

@@ -25,6 +25,7 @@ from finetune_operator.core.plan import (
     SetTtl,
     WriteStatus,
 )
+from finetune_operator.core.waits import until_gone
 
 _LOOK_AGAIN = 15.0
 _SERVICE_KNOWS_NOT = "the service does not know job"
@@ -139,7 +140,7 @@ def _stop_children(seen: Observed, reason: Reason) -> Outcome:
         return deletion
     message = f"Waiting for Job {running[0].name} to stop"
     summary = conditions.working(_phase(seen), reason, message)
-    return kubernetes_stage.until_gone(seen, summary, *running)
+    return until_gone(seen, summary, *running)
 
 
 def _remote_stop(seen: Observed, policy: Policy) -> Outcome | None:
@@ -237,7 +238,7 @@ def _suspend_children(seen: Observed) -> Outcome:
     running = active_children(seen)
     if (deletion := _deletion(running)) is not None:
         return deletion
-    waiting = kubernetes_stage.until_gone(seen, pausing, *running)
+    waiting = until_gone(seen, pausing, *running)
     return replace(waiting, status=kubernetes_stage.last_seen(seen))
 
 

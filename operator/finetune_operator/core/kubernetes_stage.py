@@ -18,7 +18,7 @@ from finetune_operator.core import (
     names,
     progress,
 )
-from finetune_operator.core.conditions import TRUE, Fact, Summary
+from finetune_operator.core.conditions import TRUE, Fact
 from finetune_operator.core.observed import ChildJob, ChildPod, ChildState, Observed
 from finetune_operator.core.outcome import Outcome
 from finetune_operator.core.plan import (
@@ -30,10 +30,7 @@ from finetune_operator.core.plan import (
     WriteStatus,
 )
 from finetune_operator.core.pod_story import follow, told_by
-from finetune_operator.core.waits import current_pod, lacks_ours, waiting
-
-_OVERDUE_SECONDS = 30.0
-"""After a pod's grace: a kubelet that is there has reported its end by then."""
+from finetune_operator.core.waits import current_pod, lacks_ours, until_gone, waiting
 
 
 def training_child(seen: Observed) -> ChildJob | None:
@@ -85,32 +82,6 @@ def _wait_for_removal(seen: Observed, child: ChildJob) -> Outcome:
         return Outcome(action=DeleteChild(name=child.name, uid=child.uid))
     message = f"Waiting for Job {child.name} to stop"
     return until_gone(seen, conditions.working(Phase.PENDING, Reason.STARTING, message), child)
-
-
-def until_gone(seen: Observed, summary: Summary, *children: ChildJob) -> Outcome:
-    """The summary while pods of these children stop; one that does not is named, with a remedy.
-
-    Nobody replaces a pod before it is gone, and a lost node keeps it for ever.
-    """
-    uids = {child.uid for child in children}
-    going = [(pod.due, pod) for pod in seen.pods if pod.job_uid in uids and pod.due is not None]
-    if not going:
-        return Outcome(summary=summary)
-    due, pod = min(going, key=lambda one: one[0])
-    left = (due - seen.now).total_seconds() + _OVERDUE_SECONDS
-    if left > 0:
-        return Outcome(summary=summary, look_again_after=left)
-    by = f"{due:%Y-%m-%d %H:%M:%S} UTC"
-    message = (
-        f"Pod {pod.name} on node {pod.node or 'unknown'} should have stopped by {by}: if the node"
-        " is gone, delete the Node, or the pod with --force"
-    )
-    if pod.exit_code is not None:
-        message = (
-            f"Pod {pod.name} has ended and should have been gone by {by}: see which of its"
-            " finalizers holds it, and whether what should remove that runs"
-        )
-    return Outcome(summary=replace(summary, message=message, reconciling=False, stalled=True))
 
 
 def _next_attempt(seen: Observed, policy: Policy) -> Outcome:

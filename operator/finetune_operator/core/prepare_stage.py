@@ -17,7 +17,7 @@ from finetune_operator.core.failure import known_reason
 from finetune_operator.core.observed import ChildJob, ChildPod, ChildState, Observed
 from finetune_operator.core.outcome import Outcome
 from finetune_operator.core.plan import CreatePrepare, DeleteChild, Policy, ReadPods
-from finetune_operator.core.waits import current_pod, waiting
+from finetune_operator.core.waits import current_pod, until_gone, waiting
 
 _ABOUT_THE_DATA = frozenset({Reason.DATA_INVALID, Reason.DATA_CHANGED, Reason.DATA_UNAVAILABLE})
 """Reasons that say something of the data; any other leaves open whether it is in order."""
@@ -55,6 +55,9 @@ def decide(seen: Observed, policy: Policy) -> Outcome:
     newest = children[-1]
     if newest.state is ChildState.ACTIVE:
         otherwise = _blocked(seen, policy, children[:-1]) or _READING
+        pod = current_pod(seen, newest)
+        if pod is not None and pod.deleting:
+            return until_gone(seen, otherwise, newest)
         return waiting(seen, policy, newest, otherwise)
     return _finished(seen, policy, children)
 
@@ -156,7 +159,8 @@ def _finished(seen: Observed, policy: Policy, children: list[ChildJob]) -> Outco
 
 def _killed(pod: ChildPod | None) -> bool:
     return pod is not None and (
-        pod.exit_reason == "OOMKilled" or (pod.exit_code == ExitCode.KILLED and not pod.disrupted)
+        pod.exit_reason == "OOMKilled"
+        or (pod.exit_code == ExitCode.KILLED and not (pod.disrupted or pod.deleting))
     )
 
 

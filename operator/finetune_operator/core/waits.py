@@ -1,4 +1,4 @@
-"""A child that is not running yet: when to read Events, and when waiting becomes Stalled.
+"""A child that does not run yet, or does not stop: when to read Events, and what becomes Stalled.
 
 Pure; the explanations themselves are in `waiting`.
 """
@@ -21,6 +21,9 @@ _SHORTEST_LOOK, _LONGEST_LOOK = 5.0, 60.0
 """Seconds between two looks at a child that does not start: the older the wait, the fewer."""
 _QUEUE_EXPLAINED_AFTER = 180.0
 """Seconds; Kueue admits within seconds what has quota."""
+
+_OVERDUE_SECONDS = 30.0
+"""After a pod's grace: a kubelet that is there has reported its end by then."""
 
 
 def current_pod(seen: Observed, child: ChildJob) -> ChildPod | None:
@@ -62,6 +65,32 @@ def _lacks_our_account(wait: Wait) -> bool:
     """Not the user's to mend: the account is the operator's, and went with its namespace."""
     ours = f'serviceaccount "{TRAINER_ACCOUNT}"' in wait.message
     return wait.reason is Reason.SERVICE_ACCOUNT_NOT_FOUND and ours
+
+
+def until_gone(seen: Observed, summary: Summary, *children: ChildJob) -> Outcome:
+    """The summary while pods of these children stop; one that does not is named, with a remedy.
+
+    Nobody replaces a pod before it is gone, and a lost node keeps it for ever.
+    """
+    uids = {child.uid for child in children}
+    going = [(pod.due, pod) for pod in seen.pods if pod.job_uid in uids and pod.due is not None]
+    if not going:
+        return Outcome(summary=summary)
+    due, pod = min(going, key=lambda one: one[0])
+    left = (due - seen.now).total_seconds() + _OVERDUE_SECONDS
+    if left > 0:
+        return Outcome(summary=summary, look_again_after=left)
+    by = f"{due:%Y-%m-%d %H:%M:%S} UTC"
+    message = (
+        f"Pod {pod.name} on node {pod.node or 'unknown'} should have stopped by {by}: if the node"
+        " is gone, delete the Node, or the pod with --force"
+    )
+    if pod.exit_code is not None:
+        message = (
+            f"Pod {pod.name} has ended and should have been gone by {by}: see which of its"
+            " finalizers holds it, and whether what should remove that runs"
+        )
+    return Outcome(summary=replace(summary, message=message, reconciling=False, stalled=True))
 
 
 def lacks_ours(job: FineTuneJob, summary: Summary, child: ChildJob) -> str | None:

@@ -28,6 +28,7 @@ from finetune_operator.core.azure_errors import (
     Call,
     Caller,
     no_answer,
+    no_tokens,
     quotable,
     refusal,
     unreachable,
@@ -119,9 +120,13 @@ def _api_key(places: Places) -> str:
 
 @contextmanager
 def _explained_identity(target: UploadTarget) -> Iterator[None]:
+    authority = target.authority_host or _PUBLIC_AUTHORITY
     try:
         yield
     except ClientAuthenticationError as error:
+        status = error.response.status_code if error.response is not None else None
+        if (outage := no_tokens(authority, status)) is not None:
+            raise outage from error
         raise Transient(
             Reason.AUTHENTICATION_FAILED,
             f"Entra gives the identity {target.client_id} no token: check clientID, tenantID and"
@@ -130,7 +135,7 @@ def _explained_identity(target: UploadTarget) -> Iterator[None]:
             waits_for_user=True,
         ) from error
     except AzureError as error:
-        raise unreachable(target.authority_host or _PUBLIC_AUTHORITY) from error
+        raise unreachable(authority) from error
 
 
 @contextmanager

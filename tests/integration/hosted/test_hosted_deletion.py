@@ -4,9 +4,12 @@ Each scenario has a site of its own; they are played side by side.
 """
 
 import pytest
+import yaml
 
 from finetune_api.constants import DETACH_ANNOTATION
 from support.api_gate import ApiGate
+from support.chart import NAMESPACE as RELEASE_NAMESPACE
+from support.chart import of_kind, render
 from support.emulator import API_KEY
 from support.emulator_control import JOBS_PATH
 from support.hosted_site import LONG, SLOW, TRAINING_S, Outcomes, Scenario, Site
@@ -16,6 +19,7 @@ from support.waiting import wait_for
 
 pytestmark = pytest.mark.integration
 
+_RIGHTS = ("Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding")
 _ORPHANS = "finetune_orphaned_remote_objects_total"
 
 
@@ -184,6 +188,30 @@ def deleted_with_its_last_request_held(site: Site) -> None:
     assert [job["status"] for job in site.remote("orca")] == ["cancelled"]
 
 
+def its_namespace_is_deleted_where_few_are_served(site: Site) -> None:
+    """With the chart's own rights: the Role in the namespace goes with it, at any moment."""
+    site.kube.make_namespace(RELEASE_NAMESPACE)
+    values = (
+        f"watchNamespaces={{{site.namespace}}}",
+        f"tenants[0].namespace={site.namespace}",
+        "tenants[0].secretNames={azure}",
+    )
+    rendered = render("--set", ",".join(values))
+    rights = [manifest for kind in _RIGHTS for manifest in of_kind(rendered, kind)]
+    site.kube.kubectl("apply", "--filename=-", stdin=yaml.safe_dump_all(rights))
+    plane, name = site.kube.plane, "ft-finetune-operator"
+    user = plane.authority.issue("narrow", f"system:serviceaccount:{RELEASE_NAMESPACE}:{name}")
+    settings = {"pod_namespace": RELEASE_NAMESPACE, "lease_name": name}
+    narrow = plane.kubeconfig_for("narrow", user)
+    site.emulator.run_at(SLOW)
+    with site.lone_operator(kubeconfig=narrow, **settings).wait_until_leading():
+        site.submit("orca")
+        site.wait_for_phase("orca", "Queued")
+        site.kube.call("DELETE", f"{NAMESPACES}/{site.namespace}")
+        _gone(site, site.namespace)
+    assert [job["status"] for job in site.remote("orca")] == ["cancelled"]
+
+
 def row(scenario: Scenario, narrative: str) -> object:
     """A row of the table."""
     return pytest.param(scenario, id=narrative)
@@ -194,6 +222,10 @@ def row(scenario: Scenario, narrative: str) -> object:
     [
         row(its_namespace_is_deleted, "namespace deleted"),
         row(its_namespace_is_deleted_and_the_key_is_gone, "namespace deleted, the key is gone"),
+        row(
+            its_namespace_is_deleted_where_few_are_served,
+            "namespace deleted, which takes the operator's rights in it along",
+        ),
         row(deleted_while_it_trains, "cancelled at the service"),
         row(deleted_while_its_creation_is_in_doubt, "while its creation is in doubt"),
         row(detached, "detached, left running"),

@@ -24,6 +24,8 @@ from support.waiting import wait_for
 
 pytestmark = pytest.mark.integration
 
+_PAUSE, _RESUME = "/pause$", "/resume$"
+
 
 def _paths(site: Site) -> list[str]:
     return [f"{entry['method']} {entry['path']}" for entry in site.emulator.requests()["log"]]
@@ -53,6 +55,37 @@ def paused_after_the_first_step_and_resumed(site: Site) -> None:
         status = site.wait_for_phase("orca", "Succeeded")
         assert condition(status, "Suspended")["status"] is None
     assert len(site.remote("orca")) == 1
+
+
+def killed_while_it_asks(path: str) -> Scenario:
+    """For a pause, or to go on: the successor sees what became of it, and nothing is posted."""
+
+    def scenario(site: Site) -> None:
+        site.emulator.run_at(SLOW)
+        site.emulator.hold("POST", path, moment="after")
+        first = site.operator().wait_until_leading()
+        site.submit("orca", **LONG)
+        site.wait_for_phase("orca", "Queued")
+        site.emulator.advance(TRAINING_S)
+        site.edit("orca", {"spec": {"suspend": True}})
+        if path == _RESUME:
+            site.wait_for_remote("orca", "pausing", lambda job: job["status"] == "pausing")
+            site.emulator.advance(PAUSING_S)
+            site.wait_for_phase("orca", "Suspended")
+            site.edit("orca", {"spec": {"suspend": False}})
+        site.emulator.wait_until_held()
+        first.kill()
+        site.emulator.release()
+        with site.operator("operator-2").wait_until_leading():
+            if path == _PAUSE:
+                site.emulator.advance(PAUSING_S)
+                site.wait_for_phase("orca", "Suspended")
+                site.edit("orca", {"spec": {"suspend": False}})
+            site.emulator.run_at(SPEED)
+            site.wait_for_phase("orca", "Succeeded")
+        assert len(site.remote("orca")) == 1
+
+    return scenario
 
 
 def a_pause_that_is_refused(site: Site) -> None:
@@ -232,6 +265,8 @@ def row(scenario: Scenario, narrative: str) -> object:
     "scenario",
     [
         row(paused_after_the_first_step_and_resumed, "suspend: paused after step 1, then resumed"),
+        row(killed_while_it_asks(_PAUSE), "suspend: killed while it asks for the pause"),
+        row(killed_while_it_asks(_RESUME), "suspend: killed while it asks to go on"),
         row(a_pause_that_is_refused, "suspend: the service refuses"),
         row(created_suspended, "suspend: created suspended, nothing is asked of the service"),
         row(suspended_while_its_creation_is_in_doubt, "suspend: while its creation is in doubt"),

@@ -3,6 +3,8 @@
 Each scenario has a site of its own; they are played side by side.
 """
 
+import time
+
 import pytest
 
 from support.api_gate import ApiGate
@@ -14,6 +16,7 @@ from support.waiting import wait_for
 
 pytestmark = pytest.mark.integration
 
+_FROZEN_S = 30
 _EVENTS, _CHECKPOINTS = "/events$", "/checkpoints$"
 
 
@@ -237,9 +240,11 @@ def frozen_with_its_marker_written_and_woken_as_a_zombie(site: Site) -> None:
             site.submit("orca")
             wait_for(barrier.held.is_set, "the marker is written", told=leader.told)
             leader.freeze()
+            frozen_at = time.monotonic()
             gate.release(barrier)
             standby.wait_until_leading()
             _succeeded_once(site)
+            time.sleep(max(0.0, frozen_at + _FROZEN_S - time.monotonic()))
             leader.thaw()
             assert leader.wait_until_ended() == 1
             _succeeded_once(site)

@@ -1,5 +1,6 @@
 """What the service and the API server may do to a running job: survived, and paid for once."""
 
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -7,6 +8,7 @@ import pytest
 
 from support.emulator_control import JOBS_PATH
 from support.hosted_site import SLOW, SPEED, Outcomes, Scenario, Site, condition
+from support.operator_process import LIST_LAG_S
 from support.waiting import wait_for
 
 pytestmark = pytest.mark.integration
@@ -42,6 +44,40 @@ def absent_keys(site: Site) -> None:
         status = site.wait_for_phase("orca", "Succeeded")
     assert status["result"]["model"] == site.emulator.jobs()[0]["fine_tuned_model"]
     assert "trainedTokens" not in status["azureOpenAI"]
+
+
+def a_lost_answer_and_a_job_without_its_suffix(site: Site) -> None:
+    """Nobody can tell whose it is, so nothing is sent again until somebody has decided."""
+    site.emulator.run_at(SLOW)
+    site.emulator.configure(absent_keys=["suffix"])
+    site.emulator.cut("POST", JOBS_PATH, moment="after")
+    with site.lone_operator().wait_until_leading():
+        site.submit("orca")
+        status = site.wait(
+            "orca", "is in doubt", lambda status: "without a suffix" in status.get("message", "")
+        )
+        [remote] = site.remote("orca")
+        assert remote["id"] in status["message"]
+        assert condition(status, "Ready")["reason"] == "ConfirmingSubmission"
+        time.sleep(3 * LIST_LAG_S)
+        assert len(site.remote("orca")) == 1
+        site.cancel_behind_our_back(remote)
+        site.emulator.run_at(SPEED)
+        site.wait_for_phase("orca", "Succeeded")
+    assert sorted(job["status"] for job in site.remote("orca")) == ["cancelled", "succeeded"]
+
+
+def a_failure_of_which_only_an_event_says_why(site: Site) -> None:
+    site.emulator.run_at(SLOW)
+    with site.lone_operator().wait_until_leading():
+        site.submit("orca")
+        site.wait_for_phase("orca", "Queued")
+        [remote] = site.remote("orca")
+        why = "The training file is of another tenant."
+        site.emulator.add_event(remote["id"], "failed", why, {}, level="error")
+        site.emulator.show_status(remote["id"], "failed")
+        status = site.wait_for_phase("orca", "Failed")
+    assert why in status["message"]
 
 
 def _polls_fail(spoil: Callable[[Site], None], reason: str) -> Scenario:
@@ -112,6 +148,8 @@ def row(scenario: Scenario, narrative: str) -> object:
         row(many_jobs_share_their_polls, "60 jobs share their polls"),
         row(an_unknown_status, "an unknown status"),
         row(absent_keys, "absent keys"),
+        row(a_lost_answer_and_a_job_without_its_suffix, "a lost answer, and no suffix in the list"),
+        row(a_failure_of_which_only_an_event_says_why, "failed, and only an event says why"),
         row(too_many_requests, "429 on polls"),
         row(a_failing_service, "500 on polls"),
         row(a_cut_connection, "cut connections on polls"),

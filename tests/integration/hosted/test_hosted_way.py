@@ -33,7 +33,7 @@ def the_example_becomes_a_model(site: Site) -> None:
     site.kube.kubectl("apply", here, "--server-side", f"--filename={data}")
     manifest = yaml.safe_load((EXAMPLES / "sft-azure-gsm8k.yaml").read_text())
     manifest["spec"]["azureOpenAI"]["endpoint"] = site.emulator.url
-    with site.lone_operator().wait_until_leading():
+    with site.lone_operator().wait_until_leading() as operator:
         site.kube.kubectl("apply", here, "--filename=-", stdin=yaml.safe_dump(manifest))
         site.kube.kubectl(
             "wait",
@@ -43,6 +43,9 @@ def the_example_becomes_a_model(site: Site) -> None:
             f"--timeout={IN_TIME:g}s",
         )
         site.wait_until_let_go("sft-azure-gsm8k")
+        metrics = operator.read("metrics")
+    assert 'finetune_hosted_requests_total{code="200",operation="create"} 1.0' in metrics
+    assert API_KEY not in metrics
     job = site.job("sft-azure-gsm8k")
     assert job is not None
     [remote] = site.emulator.jobs()

@@ -67,6 +67,14 @@ def answer(status: int, message: str = "", code: str = "") -> Answer:
             Terminal, Reason.REQUEST_REFUSED, "api-version", id="another surface",
         ),
         pytest.param(
+            answer(400, "The training file exceeds the maximum number of tokens", "invalidPayload"),
+            Terminal, Reason.REQUEST_REFUSED, "change the spec", id="a limit of the file's",
+        ),
+        pytest.param(
+            answer(400, "No more jobs can be created.", "quotaExceeded"),
+            Transient, Reason.QUOTA_EXCEEDED, "delete old jobs", id="a quota told by its code",
+        ),
+        pytest.param(
             answer(401, "Access denied due to invalid subscription key", "401"),
             Transient, Reason.AUTHENTICATION_FAILED, "Secret `azure` (key `api-key`)", id="key",
         ),

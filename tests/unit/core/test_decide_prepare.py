@@ -158,6 +158,33 @@ def test_a_pod_that_left_no_words_is_tried_again(
         assert plan.status.phase == Phase.PREPARING
 
 
+def test_a_pod_that_was_deleted_was_not_killed_for_its_memory() -> None:
+    job = a_job()
+    child = a_child(job, prepare=0, state=GONE_WRONG)
+    pod = a_pod(child, phase="Failed", deleting=True, exit_code=137, exit_reason="Error")
+    plan = decide(seen(job, child, pods=(pod,)), POLICY)
+    assert plan.status.phase == Phase.PREPARING
+
+
+@pytest.mark.parametrize(
+    ("due", "want_stalled"),
+    [
+        pytest.param(-10, False, id="its node may only be slow"),
+        pytest.param(-40, True, id="its node is lost: nobody replaces it before it is gone"),
+    ],
+)
+def test_a_pod_that_does_not_stop_is_named(due: float, want_stalled: bool) -> None:
+    job = a_job()
+    child = a_child(job, prepare=0)
+    pod = a_pod(child, name="prep-x", phase="Running", node="n1", deleting=True, due=at(due))
+    plan = decide(seen(job, child, pods=(pod,)), POLICY)
+    stalled = condition(plan.status, ConditionType.STALLED)
+    assert (stalled is not None) == want_stalled
+    assert ("Pod prep-x on node n1" in (plan.status.message or "")) == want_stalled
+    if not want_stalled:
+        assert plan.look_again_after == 20
+
+
 ASKS = PrepareReport(
     ok=False, reason="AuthenticationFailed", message="Put in a valid key", waits_for_user=True
 )

@@ -55,7 +55,7 @@ class FakeApi:
 
 
 class World:
-    def __init__(self, relist_seconds: float = 600) -> None:
+    def __init__(self, relist_seconds: float = 600, namespace: str | None = None) -> None:
         self.api = FakeApi()
         self.store = Store(lambda _: None)
         self.store.put_job(a_job())
@@ -63,7 +63,7 @@ class World:
             self.api,
             self.store,
             JOBS,
-            namespace=None,
+            namespace=namespace,
             labels="",
             relist_seconds=relist_seconds,
         )
@@ -93,14 +93,41 @@ async def test_synced_means_a_complete_list() -> None:
     world.api.objects = [a_child("a", uid="a"), a_child("b", uid="b")]
 
     world.start()
-    await world.informer.wait_synced()
+    await world.informer.wait_settled()
 
     assert world.children() == ["a", "b"]
     world.task.cancel()
 
 
+@pytest.mark.parametrize(
+    ("namespace", "want_settled"),
+    [
+        pytest.param("team-a", True, id="one namespace, which is going: others are served"),
+        pytest.param(None, False, id="the whole cluster: nothing would be known"),
+    ],
+)
+async def test_where_the_list_is_refused(namespace: str | None, want_settled: bool) -> None:
+    world = World(namespace=namespace)
+    denied = Transient(Reason.PERMISSION_DENIED, "May not list", waits_for_user=True)
+    world.api.refusals = [denied] * 1000
+    world.start()
+    await world.until(lambda: world.api.lists > 0)
+    await asyncio.sleep(0)
+    settled = asyncio.create_task(world.informer.wait_settled())
+    await asyncio.wait({settled}, timeout=0.2)
+    assert settled.done() == want_settled
+    assert (world.informer.age() == 0.0) == want_settled
+
+    world.api.refusals = []
+    world.api.objects = [a_child("a", uid="a")]
+    await world.until(world.children)
+    await settled
+    assert world.informer.age() > 0
+    world.task.cancel()
+
+
 async def test_events_are_applied_from_the_lists_version_on(world: World) -> None:
-    await world.informer.wait_synced()
+    await world.informer.wait_settled()
     for kind, child in (
         ("ADDED", a_child("a", version=51, uid="a")),
         ("ADDED", a_child("b", version=52, uid="b")),

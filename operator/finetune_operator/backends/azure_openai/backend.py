@@ -238,7 +238,7 @@ def _undecided(remote: RemoteJob) -> Transient:
         f"The account lists job {remote.id}, which trains the same file, without a suffix: it"
         " cannot be told whether it is this one's. Cancel it at the service if it is not wanted,"
         " and this one is submitted; or keep it, and delete this FineTuneJob.",
-        retry_after=60.0,
+        retry_after=10.0,
         waits_for_user=True,
     )
 

@@ -21,7 +21,12 @@ from finetune_operator.adapters.resources import SERVICE_ACCOUNTS
 from finetune_operator.backends.azure_openai.grants import Grant
 from finetune_operator.backends.azure_openai.ports import Cached, Cluster
 from finetune_operator.backends.azure_openai.tls import tls_context
-from finetune_operator.core.azure_errors import identity_caller, quotable, unreachable
+from finetune_operator.core.azure_errors import (
+    identity_caller,
+    no_tokens,
+    quotable,
+    unreachable,
+)
 from finetune_operator.core.errors import Transient
 
 _EARLY_SECONDS = 300.0
@@ -121,19 +126,12 @@ class FederatedIdentity:
             async with asyncio.timeout(self._authority.timeout), credential:
                 token = await credential.get_token(scope)
         except ClientAuthenticationError as error:
-            raise self._unavailable(error) or self._refused(error) from None
+            status = error.response.status_code if error.response is not None else None
+            raise no_tokens(self._authority.host, status) or self._refused(error) from None
         except (AzureError, TimeoutError) as error:
             raise unreachable(self._authority.host, untrusted=_is_untrusted(error)) from None
         lifetime = token.expires_on - self._clock()
         return Cached(token.token, self._clock() + max(lifetime - _EARLY_SECONDS, lifetime / 2))
-
-    def _unavailable(self, error: ClientAuthenticationError) -> Transient | None:
-        """An outage, or too many requests: nothing that anybody here could mend."""
-        status = error.response.status_code if error.response is not None else None
-        if status is None or (status != 429 and status < 500):
-            return None
-        message = f"Entra at {self._authority.host} gives no tokens for now (HTTP {status})"
-        return Transient(Reason.SERVICE_UNAVAILABLE, message)
 
     def _refused(self, error: ClientAuthenticationError) -> Transient:
         subject = f"system:serviceaccount:{self._namespace}:{self._ref.service_account_name}"
