@@ -71,7 +71,7 @@ def followed(seen: Observed, policy: Policy) -> Outcome:
     if remote.job is None:
         return _unknown(seen, policy)
     status = follow(seen, remote, remote.job)
-    return _by_status(seen, status, remote, remote.job)
+    return _by_status(seen, policy, status, remote, remote.job)
 
 
 def _unknown(seen: Observed, policy: Policy) -> Outcome:
@@ -153,10 +153,12 @@ def _resolved(job: RemoteJob) -> dict[str, Resolved] | None:
 
 
 def _by_status(
-    seen: Observed, status: FineTuneJobStatus, remote: Remote, job: RemoteJob
+    seen: Observed, policy: Policy, status: FineTuneJobStatus, remote: Remote, job: RemoteJob
 ) -> Outcome:
     if job.raw_status == "succeeded":
-        return _succeeded(seen, status, remote, job)
+        if job.fine_tuned_model is None:
+            return _unnamed(seen, policy, status, remote, job)
+        return _succeeded(seen, status, remote, job, job.fine_tuned_model)
     if job.raw_status == "failed":
         # `error` is {} at times: then only the last events say why.
         said = job.error_message or remote.details.error
@@ -203,11 +205,8 @@ def _over(seen: Observed, status: FineTuneJobStatus, reason: Reason, message: st
 
 
 def _succeeded(
-    seen: Observed, status: FineTuneJobStatus, remote: Remote, job: RemoteJob
+    seen: Observed, status: FineTuneJobStatus, remote: Remote, job: RemoteJob, model: str
 ) -> Outcome:
-    model = job.fine_tuned_model
-    if model is None:
-        return _unnamed(seen, status, remote, job)
     if not seen.exported:
         exported = {"model": model, "jobID": job.id, "endpoint": hosted(status).endpoint or ""}
         return Outcome(action=ExportResult(data=tuple(sorted(exported.items()))))
@@ -224,12 +223,22 @@ def _succeeded(
     )
 
 
-def _unnamed(seen: Observed, status: FineTuneJobStatus, remote: Remote, job: RemoteJob) -> Outcome:
+def _unnamed(
+    seen: Observed, policy: Policy, status: FineTuneJobStatus, remote: Remote, job: RemoteJob
+) -> Outcome:
     """A job that is over is polled no more: ask for the model's name from here."""
     if (seen.now - remote.seen_at).total_seconds() >= _ASK_AGAIN:
         return Outcome(action=Refresh(job_id=job.id))
     message = "The service says that the job succeeded but has not named the model yet"
-    summary = conditions.working(Phase.RUNNING, Reason.RUNNING, message, *_sent())
+    trained = Fact(
+        type=ConditionType.TRAINING_COMPLETE, status=TRUE, reason=Reason.SUCCEEDED, message=message
+    )
+    known = conditions.get(seen.job.status, ConditionType.TRAINING_COMPLETE)
+    since = conditions.parse_time(known.last_transition_time) if known else seen.now
+    lasts = (seen.now - since).total_seconds() >= policy.stalled_after
+    tell = conditions.waiting_for_user if lasts else conditions.working
+    message += ": see the job at the service" if lasts else ""
+    summary = tell(Phase.RUNNING, Reason.RUNNING, message, *_sent(), trained)
     return Outcome(status=status, summary=summary, look_again_after=_ASK_AGAIN)
 
 
@@ -260,13 +269,13 @@ def suspend(seen: Observed, policy: Policy) -> Outcome:
         return submission.settle(seen, policy)
     if remote is None or remote.job is None:
         return followed(seen, policy)
-    return submission.then_duplicates(seen, _suspended(seen, remote, remote.job))
+    return submission.then_duplicates(seen, _suspended(seen, policy, remote, remote.job))
 
 
-def _suspended(seen: Observed, remote: Remote, job: RemoteJob) -> Outcome:
+def _suspended(seen: Observed, policy: Policy, remote: Remote, job: RemoteJob) -> Outcome:
     told = follow(seen, remote, job)
     if job.raw_status in TERMINAL:
-        return _by_status(seen, told, remote, job)
+        return _by_status(seen, policy, told, remote, job)
     if job.raw_status == "paused":
         summary = conditions.suspended("The service paused the job")
         return Outcome(status=told, summary=summary, look_again_after=_FOLLOW_EVERY)

@@ -1,5 +1,6 @@
 """A hosted job that was submitted: its states, its end, its finalizer, its pauses."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -169,6 +170,20 @@ def test_a_model_that_is_not_named_yet_is_asked_for(seen_at: float, want: Refres
     assert plan.action == want
     if want is None:
         assert plan.look_again_after == 30
+
+
+@pytest.mark.parametrize(("since", "want_stalled"), [(-299, False), (-301, True)])
+def test_a_model_that_is_never_named_is_somebodys_to_look_into(
+    since: float, want_stalled: bool
+) -> None:
+    job = submitted(a_job(hosted=True, held=True))
+    first = decide(
+        replace(seen(job, remote=a_remote("succeeded", seen_at=since)), now=at(since)), POLICY
+    )
+    later = job.model_copy(update={"status": first.status})
+    plan = decide(seen(later, remote=a_remote("succeeded", seen_at=-1)), POLICY)
+    assert conditions.is_true(plan.status, ConditionType.STALLED) == want_stalled
+    assert not conditions.is_finished(plan.status)
 
 
 def test_a_failure_says_why() -> None:
