@@ -17,14 +17,13 @@ from finetune_api.status import (
 )
 from finetune_operator.core import attempts, azure_errors, conditions, progress, submission
 from finetune_operator.core.conditions import TRUE, Fact, Summary, timestamp
-from finetune_operator.core.observed import TERMINAL, Observed, Remote, RemoteJob
+from finetune_operator.core.observed import Observed, Remote, RemoteJob
 from finetune_operator.core.outcome import Outcome
 from finetune_operator.core.plan import (
     AddFinalizer,
     Authenticate,
     DropFinalizer,
     ExportResult,
-    PauseRemote,
     Policy,
     Refresh,
     ResumeRemote,
@@ -32,11 +31,11 @@ from finetune_operator.core.plan import (
 )
 from finetune_operator.core.submission import hosted
 
-_PENDING = frozenset({"created", "pending", "validating_files", "queued"})
+PENDING = frozenset({"created", "pending", "validating_files", "queued"})
 _PAUSED = frozenset({"pausing", "paused"})
-_FOLLOW_EVERY = 300.0
+FOLLOW_EVERY = 300.0
 """Seconds; the poller wakes the job on every change, this only bounds a silence."""
-_ASK_AGAIN = 30.0
+ASK_AGAIN = 30.0
 """Seconds between two requests that the service has not followed (yet)."""
 
 
@@ -46,7 +45,7 @@ def decide(seen: Observed, policy: Policy) -> Outcome:
     begins = attempts.is_over(status)
     if begins and not seen.found.authenticated:
         return Outcome(action=Authenticate())
-    if (held := _held(seen)) is not None:
+    if (held := finalizer(seen)) is not None:
         return held
     if begins:
         return Outcome(action=WriteStatus(status=submission.begin(seen), records_submission=True))
@@ -55,7 +54,7 @@ def decide(seen: Observed, policy: Policy) -> Outcome:
     return submission.then_duplicates(seen, followed(seen, policy))
 
 
-def _held(seen: Observed) -> Outcome | None:
+def finalizer(seen: Observed) -> Outcome | None:
     """The finalizer is there exactly while a deletion would have something to cancel."""
     wanted = seen.job.spec.deletion_policy.job is JobDeletionPolicy.CANCEL
     if wanted == (FINALIZER in seen.job.metadata.finalizers):
@@ -67,7 +66,7 @@ def followed(seen: Observed, policy: Policy) -> Outcome:
     """What the last snapshot means; before the first one, status stays as it was."""
     remote = seen.remote
     if remote is None:
-        return Outcome(look_again_after=_FOLLOW_EVERY)
+        return Outcome(look_again_after=FOLLOW_EVERY)
     if remote.job is None:
         return _unknown(seen, policy)
     status = follow(seen, remote, remote.job)
@@ -87,11 +86,12 @@ def _unknown(seen: Observed, policy: Policy) -> Outcome:
     summary = tell(phase, Reason.REMOTE_JOB_NOT_FOUND, message)
     return Outcome(
         summary=conditions.keep_suspended(seen.job.status, summary),
-        look_again_after=left if left > 0 else _FOLLOW_EVERY,
+        look_again_after=left if left > 0 else FOLLOW_EVERY,
     )
 
 
-def _sent() -> tuple[Fact, ...]:
+def accepted() -> tuple[Fact, ...]:
+    """What is true of every job that the service has."""
     return (
         Fact(
             type=ConditionType.SUBMITTED,
@@ -169,7 +169,7 @@ def _by_status(
         return _over(seen, status, Reason.CANCELLED_REMOTELY, message)
     if job.raw_status in _PAUSED and conditions.pause_was_asked(seen.job.status):
         return _resume(seen, status, job)
-    return Outcome(status=status, summary=_running(status, job), look_again_after=_FOLLOW_EVERY)
+    return Outcome(status=status, summary=_running(status, job), look_again_after=FOLLOW_EVERY)
 
 
 def _resume(seen: Observed, status: FineTuneJobStatus, job: RemoteJob) -> Outcome:
@@ -178,22 +178,22 @@ def _resume(seen: Observed, status: FineTuneJobStatus, job: RemoteJob) -> Outcom
         return Outcome(action=ResumeRemote(job_id=job.id))
     message = "The service is still pausing the job; it is resumed after that"
     summary = conditions.pausing(Phase.SUSPENDED, message)
-    return Outcome(status=status, summary=summary, look_again_after=_ASK_AGAIN)
+    return Outcome(status=status, summary=summary, look_again_after=ASK_AGAIN)
 
 
 def _running(status: FineTuneJobStatus, job: RemoteJob) -> Summary:
-    if job.raw_status in _PENDING:
+    if job.raw_status in PENDING:
         message = "Waiting in the service's queue"
-        return conditions.working(Phase.QUEUED, Reason.QUEUED, message, *_sent())
+        return conditions.working(Phase.QUEUED, Reason.QUEUED, message, *accepted())
     if job.raw_status in {"running", "resuming"}:
         message = progress.sentence(status, "The service is training")
-        return conditions.working(Phase.RUNNING, Reason.RUNNING, message, *_sent())
+        return conditions.working(Phase.RUNNING, Reason.RUNNING, message, *accepted())
     if job.raw_status in _PAUSED:
         message = "The service paused the job itself; it goes on when the service or you resume it"
-        return conditions.working(Phase.RUNNING, Reason.SERVICE_PAUSED, message, *_sent())
+        return conditions.working(Phase.RUNNING, Reason.SERVICE_PAUSED, message, *accepted())
     message = f"The service reports the status {job.raw_status[:64]!r}, which is not known here"
     phase = status.phase or Phase.PENDING
-    return conditions.working(phase, Reason.UNKNOWN_REMOTE_STATUS, message, *_sent())
+    return conditions.working(phase, Reason.UNKNOWN_REMOTE_STATUS, message, *accepted())
 
 
 def _over(seen: Observed, status: FineTuneJobStatus, reason: Reason, message: str) -> Outcome:
@@ -227,7 +227,7 @@ def _unnamed(
     seen: Observed, policy: Policy, status: FineTuneJobStatus, remote: Remote, job: RemoteJob
 ) -> Outcome:
     """A job that is over is polled no more: ask for the model's name from here."""
-    if (seen.now - remote.seen_at).total_seconds() >= _ASK_AGAIN:
+    if (seen.now - remote.seen_at).total_seconds() >= ASK_AGAIN:
         return Outcome(action=Refresh(job_id=job.id))
     message = "The service says that the job succeeded but has not named the model yet"
     trained = Fact(
@@ -238,8 +238,8 @@ def _unnamed(
     lasts = (seen.now - since).total_seconds() >= policy.stalled_after
     tell = conditions.waiting_for_user if lasts else conditions.working
     message += ": see the job at the service" if lasts else ""
-    summary = tell(Phase.RUNNING, Reason.RUNNING, message, *_sent(), trained)
-    return Outcome(status=status, summary=summary, look_again_after=_ASK_AGAIN)
+    summary = tell(Phase.RUNNING, Reason.RUNNING, message, *accepted(), trained)
+    return Outcome(status=status, summary=summary, look_again_after=ASK_AGAIN)
 
 
 def _checkpoints(remote: Remote) -> list[ResultCheckpoint] | None:
@@ -255,59 +255,3 @@ def _checkpoints(remote: Remote) -> list[ResultCheckpoint] | None:
         for point in reversed(remote.details.checkpoints[:MAX_CHECKPOINTS_SHOWN])
     ]
     return shown or None
-
-
-def suspend(seen: Observed, policy: Policy) -> Outcome:
-    """Pause at the service once it allows it; a job that is not there yet is not created."""
-    status, remote = seen.job.status, seen.remote
-    part = hosted(status)
-    if part.submission is None or attempts.is_over(status):
-        return submission.never_submitted()
-    if (held := _held(seen)) is not None:
-        return held
-    if part.job_id is None:
-        return submission.settle(seen, policy)
-    if remote is None or remote.job is None:
-        return followed(seen, policy)
-    return submission.then_duplicates(seen, _suspended(seen, policy, remote, remote.job))
-
-
-def _suspended(seen: Observed, policy: Policy, remote: Remote, job: RemoteJob) -> Outcome:
-    told = follow(seen, remote, job)
-    if job.raw_status in TERMINAL:
-        return _by_status(seen, policy, told, remote, job)
-    if job.raw_status == "paused":
-        summary = conditions.suspended("The service paused the job")
-        return Outcome(status=told, summary=summary, look_again_after=_FOLLOW_EVERY)
-    return _pause(seen, told, remote, job)
-
-
-def _pause(seen: Observed, told: FineTuneJobStatus, remote: Remote, job: RemoteJob) -> Outcome:
-    """Ask for the pause where the service allows it; that it was asked for is written before."""
-    possible = job.raw_status == "running" and (remote.details.step or 0) >= 1
-    under_way = job.raw_status == "pausing" or (possible and seen.found.asked)
-    if not possible and not under_way:
-        message = "The service allows a pause only after the first step; it is paused then"
-        phase = Phase.QUEUED if job.raw_status in _PENDING else Phase.RUNNING
-        summary = conditions.working(phase, Reason.PAUSING, message, *_sent())
-        return Outcome(status=told, summary=summary, look_again_after=_ASK_AGAIN)
-    if possible and seen.pause_refused:
-        return _unpaused(seen, told)
-    summary = conditions.pausing(Phase.RUNNING, "The service is pausing the job")
-    if possible and not conditions.pause_was_asked(seen.job.status):
-        noted = conditions.summarise(told, summary, meta=seen.job.metadata, now=seen.now)
-        return Outcome(action=WriteStatus(status=noted))
-    if possible and not seen.found.asked:
-        return Outcome(action=PauseRemote(job_id=job.id))
-    return Outcome(status=told, summary=summary, look_again_after=_ASK_AGAIN)
-
-
-def _unpaused(seen: Observed, told: FineTuneJobStatus) -> Outcome:
-    """The service has said no, which asking at every look would not change."""
-    message = (
-        f"{seen.pause_refused} Only some models can be paused: unset spec.suspend to let the job"
-        " train, or set spec.cancel to stop it."
-    )
-    summary = conditions.waiting_for_user(Phase.RUNNING, Reason.REQUEST_REFUSED, message, *_sent())
-    kept = conditions.keep_suspended(seen.job.status, summary)
-    return Outcome(status=told, summary=kept, look_again_after=_FOLLOW_EVERY)

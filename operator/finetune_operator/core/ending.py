@@ -11,7 +11,14 @@ from finetune_api.constants import DETACH_ANNOTATION, FINALIZER
 from finetune_api.reasons import ConditionType, Phase, Reason
 from finetune_api.spec import JobDeletionPolicy
 from finetune_api.status import FineTuneJobStatus
-from finetune_operator.core import attempts, azure_stage, conditions, kubernetes_stage, submission
+from finetune_operator.core import (
+    attempts,
+    azure_pause,
+    azure_stage,
+    conditions,
+    kubernetes_stage,
+    submission,
+)
 from finetune_operator.core.conditions import Summary, parse_time
 from finetune_operator.core.kubernetes_stage import active_children
 from finetune_operator.core.observed import TERMINAL, ChildJob, ChildState, Observed
@@ -219,7 +226,7 @@ def suspend(seen: Observed, policy: Policy) -> Outcome:
     if is_hosted(seen):
         if active_children(seen):
             return _stop_children(seen, Reason.PAUSING)
-        return azure_stage.suspend(seen, policy)
+        return azure_pause.suspend(seen, policy)
     if (over := kubernetes_stage.ended(seen, policy)) is not None:
         return over
     if active_children(seen):
