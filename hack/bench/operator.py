@@ -12,12 +12,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from bench import operator_load as load
 from bench import operator_report as report
+from bench.operator_ceilings import LifeCycle, alone, in_series
 from bench.operator_process import OperatorProcess
 from bench.operator_site import (
     NAMESPACE,
@@ -66,40 +66,6 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _ceilings(folder: Path, count: int, progress: Progress) -> Figures:
-    """What the API server does with 16 connections and nobody else on it."""
-    count = max(100, count // 2)
-
-    async def measure(kube: Kube) -> Figures:
-        async with load.client(kube.plane.kubeconfig) as api:
-            names = [f"raw-{number}" for number in range(count)]
-            timeline = load.Timeline(Phase.PENDING)
-            created = await load.create_jobs(api, map(finetune_job, names), timeline)
-            status = {"status": {"phase": Phase.PENDING, "observedGeneration": 1}}
-            patched = await load.flat_out(
-                partial(api.merge_patch, FINETUNEJOBS, NAMESPACE, name, status,
-                        subresource="status")
-                for name in names
-            )  # fmt: skip
-            children = await load.flat_out(
-                partial(api.create, JOBS, NAMESPACE, _plain_job(name)) for name in names
-            )
-            got = await load.flat_out(
-                partial(api.get, FINETUNEJOBS, NAMESPACE, name) for name in names
-            )
-        return {"cr_create": created, "status_patch": patched, "job_create": children, "get": got}
-
-    with progress.stage("ceilings of the API server"), plane_without_controllers(folder) as kube:
-        return {"load": os.getloadavg()[0], **asyncio.run(measure(kube))}
-
-
-def _plain_job(name: str) -> dict[str, Any]:
-    container = {"name": "c", "image": "none"}
-    template = {"spec": {"restartPolicy": "Never", "containers": [container]}}
-    spec = {"suspend": True, "template": template}
-    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name}, "spec": spec}
-
-
 def _prototype(folder: Path, count: int, progress: Progress) -> Figures:
     """First status, one child Job, the child's end written by the driver, final status."""
 
@@ -114,7 +80,10 @@ def _prototype(folder: Path, count: int, progress: Progress) -> Figures:
         progress.stage(f"{count} jobs, the prototype's life cycle") as stage,
         plane_without_controllers(folder) as kube,
     ):
-        return _measure(kube, folder, count, load.Timeline(Phase.FAILED), drive, stage)
+        figures = _measure(kube, folder, count, load.Timeline(Phase.FAILED), drive, stage)
+        model = LifeCycle.of(kube, _name(0))
+    series = in_series(folder / "series", model, count, progress)
+    return figures | {"in_series": series, "share": figures["per_second"] / series}
 
 
 def _queued(folder: Path, count: int, progress: Progress) -> Figures:
@@ -153,7 +122,11 @@ async def create_and_wait(
 
 
 def _manifests(count: int) -> list[Json]:
-    return [finetune_job(f"job-{number:05}") for number in range(count)]
+    return [finetune_job(_name(number)) for number in range(count)]
+
+
+def _name(number: int) -> str:
+    return f"job-{number:05}"
 
 
 def _measure(
@@ -242,7 +215,7 @@ def _restarted(kube: Kube, folder: Path, count: int, stage: Stage) -> Figures:
     }
 
 
-_SHAPES = {"ceilings": _ceilings, "prototype": _prototype, "queued": _queued}
+_SHAPES = {"ceilings": alone, "prototype": _prototype, "queued": _queued}
 
 
 if __name__ == "__main__":

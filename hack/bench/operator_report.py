@@ -120,11 +120,19 @@ _ROWS: list[tuple[str, Callable[[Figures], float]]] = [
 
 
 def _shapes(rounds: list[Figures]) -> str:
+    of_series: list[tuple[str, Callable[[Figures], float]]] = [
+        ("the same requests in series, nobody deciding, jobs/s", lambda r: r["in_series"]),
+        ("jobs/s as a share of that, %", lambda r: r["share"] * 100),
+    ]
     return "\n\n".join(
-        _table(title, _ROWS, [r[shape] for r in rounds])
-        for title, shape in (
-            ("the prototype's life cycle (there: Failed by its data)", "prototype"),
-            ("the whole way (there: Queued)", "queued"),
+        _table(title, rows, [r[shape] for r in rounds])
+        for title, shape, rows in (
+            (
+                "the prototype's life cycle (there: Failed by its data)",
+                "prototype",
+                [*_ROWS[:1], *of_series, *_ROWS[1:]],
+            ),
+            ("the whole way (there: Queued)", "queued", _ROWS),
         )
     )
 
