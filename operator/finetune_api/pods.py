@@ -5,6 +5,7 @@ One JSON file goes in, one JSON object of at most 4 KiB comes out.
 Both programs read this module and nothing of each other.
 """
 
+from datetime import datetime
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -72,6 +73,8 @@ class PrepareConfig(ApiModel):
 
     job: str
     """namespace/name, for logs."""
+    created: datetime | None = None
+    """What chat templates that show the date take for it, in every pod. Absent: now."""
     training: DataFile
     validation: DataFile | None = None
     tokenizer: Annotated[HubSource | FileSource, Field(discriminator="kind")] | None = None
@@ -123,6 +126,8 @@ class TrainerConfig(ApiModel):
     """namespace/name, for logs and the result's card."""
     job_uid: str = ""
     """A checkpoint or result of another uid is never taken for this job's."""
+    created: datetime | None = None
+    """What chat templates that show the date take for it, in every pod. Absent: now."""
     attempt: int
     model: Annotated[HubSource | FileSource, Field(discriminator="kind")]
     model_display: str

@@ -65,18 +65,15 @@ def scan(lines: JsonLines, *, images: bool = False) -> Iterator[ChatRow | BadRow
 
     Empty lines at the end are no rows. `images`: whether pictures can be trained on.
     """
-    empty: list[Line] = []
-    seen = False
+    last = 0
     for line in lines:
         if line.content == b"":
-            empty.append(line)
             continue
-        for skipped in empty:
-            yield BadRow(line=skipped.number, problem="the line is empty; remove it")
-        empty.clear()
-        seen = True
+        for skipped in range(last + 1, line.number):
+            yield BadRow(line=skipped, problem="the line is empty; remove it")
+        last = line.number
         yield _row(line, images=images)
-    if not seen:
+    if not last:
         yield BadRow(line=1, problem="the file is empty; write one JSON object per line")
 
 

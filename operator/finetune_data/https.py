@@ -16,9 +16,8 @@ from yarl import URL
 
 from finetune_api.pods import HttpsSource
 from finetune_data.addresses import AddressPolicy, CheckedResolver, is_literal
-from finetune_data.problems import SourceError
+from finetune_data.problems import MAX_FILE_BYTES, SourceError, check_size
 
-MAX_BYTES = 512 * 1024 * 1024
 MAX_REDIRECTS = 5
 TIMEOUT = aiohttp.ClientTimeout(total=1800, sock_connect=15, sock_read=60)
 
@@ -40,7 +39,7 @@ class Download:
         source: HttpsSource,
         *,
         resolver: AbstractResolver | None = None,
-        max_bytes: int = MAX_BYTES,
+        max_bytes: int = MAX_FILE_BYTES,
         timeout: aiohttp.ClientTimeout = TIMEOUT,
     ) -> None:
         self._url = source.url
@@ -110,24 +109,18 @@ class Download:
             raise _explain(host, error) from error
 
     async def _save(self, host: str, response: aiohttp.ClientResponse, target: Path) -> None:
-        self._check_size(host, response.content_length or 0)
+        check_size(host, response.content_length or 0, self._max_bytes)
         part = target.with_suffix(".part")
         size = 0
         try:
             with part.open("wb") as file:
                 async for chunk in response.content.iter_chunked(_CHUNK):
                     size += len(chunk)
-                    self._check_size(host, size)
+                    check_size(host, size, self._max_bytes)
                     file.write(chunk)
             part.replace(target)
         finally:
             part.unlink(missing_ok=True)
-
-    def _check_size(self, host: str, size: int) -> None:
-        if size > self._max_bytes:
-            raise SourceError(
-                f"the file at {host} is larger than {self._max_bytes // 2**20} MiB; split it", False
-            )
 
 
 def _check_answer(host: str, response: aiohttp.ClientResponse) -> None:

@@ -11,7 +11,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx2
-from huggingface_hub import hf_hub_download, snapshot_download
+from huggingface_hub import (
+    HfApi,
+    get_hf_file_metadata,
+    hf_hub_download,
+    hf_hub_url,
+    snapshot_download,
+)
 from huggingface_hub.errors import (
     EntryNotFoundError,
     GatedRepoError,
@@ -25,7 +31,7 @@ from huggingface_hub.errors import (
 from huggingface_hub.utils.tqdm import disable_progress_bars
 
 from finetune_api.pods import HubSource
-from finetune_data.problems import SourceError
+from finetune_data.problems import SourceError, check_size
 
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -52,10 +58,21 @@ METADATA_TIMEOUT_SECONDS = 30.0
 _LATER = (408, 425, 429)
 
 
-def download_file(source: HubSource, directory: Path) -> Path:
-    """One file of a repository, below `directory`."""
+def download_file(source: HubSource, directory: Path, max_bytes: int) -> Path:
+    """One file of a repository, below `directory`; SourceError if it is too large."""
     assert source.path is not None
     with _explained(source):
+        size = get_hf_file_metadata(
+            hf_hub_url(
+                source.repo_id,
+                source.path,
+                repo_type=source.repo_type,
+                revision=source.revision,
+                endpoint=os.environ.get("HF_ENDPOINT"),
+            ),
+            timeout=METADATA_TIMEOUT_SECONDS,
+        ).size
+        check_size(_name(source), size or 0, max_bytes)
         return Path(
             hf_hub_download(
                 source.repo_id,
@@ -66,6 +83,20 @@ def download_file(source: HubSource, directory: Path) -> Path:
                 etag_timeout=METADATA_TIMEOUT_SECONDS,
                 endpoint=os.environ.get("HF_ENDPOINT"),
             )
+        )
+
+
+def commit_of(source: HubSource) -> str:
+    """The commit that the revision of a repository names now."""
+    api = HfApi(endpoint=os.environ.get("HF_ENDPOINT"))
+    with _explained(source):
+        return str(
+            api.repo_info(
+                source.repo_id,
+                repo_type=source.repo_type,
+                revision=source.revision,
+                timeout=METADATA_TIMEOUT_SECONDS,
+            ).sha
         )
 
 

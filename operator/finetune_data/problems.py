@@ -1,4 +1,4 @@
-"""What is wrong with a row, a file, its source or its length: sentences that never quote the data.
+"""What is wrong with a row, a file, a source or a tokenizer: sentences that never quote the data.
 
 Knows neither formats nor files nor networks.
 """
@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 from finetune_api.pods import BadRow
 
+MAX_FILE_BYTES = 512 * 1024 * 1024
+"""Of a data file that is downloaded."""
 MAX_BAD_ROWS_SHOWN = 10
 _MISTAKES_TOLD = 3
 """Each at most 200 characters: a message of status takes 1024."""
@@ -40,6 +42,18 @@ class SourceError(Exception):
     def __init__(self, message: str, transient: bool) -> None:
         super().__init__(message)
         self.transient = transient
+
+
+def check_size(where: str, size: int, limit: int) -> None:
+    """SourceError for a file that is too large."""
+    if size > limit:
+        raise SourceError(
+            f"the file at {where} is larger than {limit // 2**20} MiB; split it", False
+        )
+
+
+class TokenizerError(Exception):
+    """A model without a tokenizer or chat template that can be used: one sentence."""
 
 
 def describe(bad_rows: Sequence[BadRow], total: int) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from finetune_api.pods import FileSource, HttpsSource, HubSource, Source
 from finetune_data import https, hub
-from finetune_data.problems import SourceError
+from finetune_data.problems import MAX_FILE_BYTES, SourceError
 
 __all__ = ["SourceError", "fetch", "fetch_tokenizer"]
 
@@ -35,7 +35,7 @@ def _fetch(source: Source, directory: Path, patterns: Sequence[str]) -> Path:
         case HubSource(path=None):
             return hub.download_model(source, directory, patterns)
         case HubSource():
-            return hub.download_file(source, directory)
+            return hub.download_file(source, directory, MAX_FILE_BYTES)
         case HttpsSource():
             return https.download(source, directory)
 

@@ -22,6 +22,7 @@ def config(folder: Path, base: Path, /, **changes: Any) -> Json:
     data = write_jsonl(folder / "train.jsonl", numbered_rows(12))
     task = {
         "job": "team/sums",
+        "created": "2026-03-09T10:00:00Z",
         "attempt": 1,
         "model": {"kind": "file", "path": str(base)},
         "modelDisplay": "org/tiny",
@@ -41,10 +42,13 @@ def data_file(path: Path, **more: Any) -> Json:
     } | more
 
 
-def train_here(task: Json, *, fast_bf16: bool = False) -> Any:
-    """Run a task in this process, in float32 unless told otherwise; the report of its end."""
+MACHINE = {"device": "cpu", "name": "2 CPU cores", "memory_bytes": 8 << 30, "fast_bf16": False}
+
+
+def train_here(task: Json, **machine: Any) -> Any:
+    """Run a task in this process, in float32 unless the machine is another; what it did."""
     from finetune_trainer import config as configs
-    from finetune_trainer import data
+    from finetune_trainer import data, settled
     from finetune_trainer.checkpoints import Checkpoints
     from finetune_trainer.hardware import Hardware
     from finetune_trainer.progress import Progress
@@ -60,20 +64,20 @@ def train_here(task: Json, *, fast_bf16: bool = False) -> Any:
     fingerprint = configs.fingerprint(parsed, {name: file.sha256 for name, file in rows.items()})
     story = Story()
     checkpoints = Checkpoints(output / "checkpoints", fingerprint, parsed.checkpoint_keep)
-    machine = Hardware(
-        device="cpu", name="2 CPU cores", threads=2, memory_bytes=8 << 30, fast_bf16=fast_bf16
-    )
+    checkpoint = checkpoints.newest()
+    before = checkpoint.resolved if checkpoint else settled.recall(output, fingerprint)
     sft.run(
         Task(
             config=parsed,
-            model=Path(task["model"]["path"]),
+            base=data.base_model(parsed, output.parent / "scratch", before),
             training=rows["training"],
             validation=rows.get("validation"),
-            hardware=machine,
+            hardware=Hardware(**(MACHINE | machine)),
             output=output,
             fingerprint=fingerprint,
             checkpoints=checkpoints,
-            checkpoint=checkpoints.newest(),
+            checkpoint=checkpoint,
+            before=before,
             story=story,
             stop=Stop(lambda: None),
             progress=Progress({}),

@@ -9,24 +9,10 @@ from finetune_data.lines import Line
 from finetune_trainer.conversation import IGNORED, Renderer, cut_all
 from finetune_trainer.errors import TrainerError
 from support import chat_rows
-from support.chat_rows import answer, assistant, calling, system, tool, user
+from support.chat_rows import answer, assistant, calling, tool, user
 from support.tiny_tokenizer import CHAT_TEMPLATE, make_tokenizer
 
 pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore")]
-
-PLAIN = (
-    "{% for m in messages %}<{{ m.role }}>{{ m.content }}<|im_end|>{% endfor %}"
-    "{% if add_generation_prompt %}<assistant>{% endif %}"
-)
-THINKS = (
-    "{% for m in messages %}<{{ m.role }}>"
-    "{% if loop.last and m.role == 'assistant' %}<think></think>{% endif %}"
-    "{{ m.content }}<|im_end|>{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"
-)
-NO_PROMPT = (
-    "{% for m in messages %}[{{ m.role }}:{{ m.content }}]{% endfor %}"
-    "{% if add_generation_prompt %}<answer>{% endif %}"
-)
 
 
 def tokenizer(folder: Path, template: str = CHAT_TEMPLATE) -> Any:
@@ -72,6 +58,11 @@ def supervised_text(tokenizer: Any, example: Any) -> str:
             "\u9b5a\u00e9<|im_end|>\n",
             id="characters of several tokens",
         ),
+        pytest.param(
+            row(assistant("Hello!"), user(), assistant("42")),
+            "Hello!<|im_end|>\n42<|im_end|>\n",
+            id="an answer that opens the row",
+        ),
     ],
 )
 def test_only_answers_carry_loss(tmp_path: Path, chat: ChatRow, want: str) -> None:
@@ -95,76 +86,35 @@ def test_tools_are_rendered(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("template", "chat", "want"),
+    ("template", "want"),
     [
         pytest.param(
-            PLAIN,
-            row(user(), assistant(), tools=[tool()]),
-            "leaves out tools",
+            "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}",
+            "line 7: the model's chat template leaves out tools and tool calls: use another model",
             id="a template without tools",
         ),
         pytest.param(
-            PLAIN,
-            row(user(), calling(), answer(), assistant(), tools=[tool()]),
-            "leaves out tools",
-            id="a template without tool calls",
+            "{{ raise_exception('No tools, please') }}",
+            "line 7: the model's chat template refuses the row: No tools, please",
+            id="a template that refuses the row",
         ),
         pytest.param(
-            THINKS,
-            row(user(), assistant(), user(), assistant()),
-            "renders an answer differently once more turns follow",
-            id="a template that rewrites earlier answers",
-        ),
-        pytest.param(
-            NO_PROMPT,
-            row(),
-            "does not continue its own prompt",
-            id="a template whose prompt is no beginning of an answer",
-        ),
-        pytest.param(
-            "{{ raise_exception('no system role') }}", row(system(), user(), assistant()),
-            "cannot render the row", id="a template that refuses the row",
+            "{{ messages[9].content.x }}",
+            "line 7: the model's chat template cannot render the row; check the order of roles",
+            id="a template that fails",
         ),
     ],
-)  # fmt: skip
+)
 def test_a_template_that_cannot_is_refused_by_line(
-    tmp_path: Path, template: str, chat: ChatRow, want: str
+    tmp_path: Path, template: str, want: str
 ) -> None:
     renderer = Renderer(tokenizer(tmp_path, template))
 
-    with pytest.raises(TrainerError, match=want) as refusal:
-        renderer.example(chat)
+    with pytest.raises(TrainerError) as refusal:
+        renderer.examples([row(user(), assistant(), tools=[tool()])], "rows.jsonl")
 
     assert refusal.value.code == 65
-    assert "line 7" in str(refusal.value)
-    assert "in a new FineTuneJob" in str(refusal.value)
-
-
-def test_a_template_that_misses_calls_which_are_taken_away_reads_them(tmp_path: Path) -> None:
-    needs_calls = (
-        "{% for m in messages %}<{{ m.role }}>{{ m.content }}"
-        "{% for call in m.tool_calls or [] %}{{ call.function.name }}{% endfor %}"
-        "{% if m.role == 'tool' and not messages[loop.index0 - 1].tool_calls %}"
-        "{{ raise_exception('an answer to no call') }}{% endif %}<|im_end|>{% endfor %}"
-        "{% if add_generation_prompt %}<assistant>{% endif %}"
-    )
-    model_tokenizer = tokenizer(tmp_path, needs_calls)
-
-    example = Renderer(model_tokenizer).example(
-        row(user(), calling(), answer(), assistant("37"), tools=[tool()])
-    )
-
-    assert supervised_text(model_tokenizer, example) == "price<|im_end|>37<|im_end|>"
-
-
-def test_a_thinking_template_serves_rows_with_one_trained_answer(tmp_path: Path) -> None:
-    model_tokenizer = tokenizer(tmp_path, THINKS)
-
-    example = Renderer(model_tokenizer).example(
-        row(user(), assistant("41", weight=0), user(), assistant("42"))
-    )
-
-    assert supervised_text(model_tokenizer, example) == "<think></think>42<|im_end|>"
+    assert str(refusal.value).startswith(f"rows.jsonl: {want}")
 
 
 def test_long_rows_are_cut_and_counted(tmp_path: Path) -> None:

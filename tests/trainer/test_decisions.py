@@ -21,7 +21,8 @@ def model(**changes: Any) -> ModelFacts:
         "intermediate": 1536,
         "vocabulary": 49152,
         "max_positions": 8192,
-        "plain_attention": True,
+        "attention": "sdpa",
+        "packable": True,
     }
     return ModelFacts(**(facts | changes))
 
@@ -31,7 +32,6 @@ def machine(**changes: Any) -> Hardware:
     facts = {
         "device": "cpu",
         "name": "2 CPU cores",
-        "threads": 2,
         "memory_bytes": 8 * GIB,
         "fast_bf16": True,
     }
@@ -106,8 +106,8 @@ def plan(
             plan(hardware=machine(device="cuda")), {"attention": "varlen"}, id="GPU: varlen kernels"
         ),
         pytest.param(
-            plan(facts=model(plain_attention=False)), {"packing": "False", "attention": "sdpa"},
-            id="windowed attention: not packed",
+            plan(facts=model(packable=False)), {"packing": "False", "attention": "sdpa"},
+            id="rows would change each other: not packed",
         ),
         pytest.param(
             plan(hardware=machine(fast_bf16=False)),
@@ -149,8 +149,8 @@ def test_every_value_has_a_reason() -> None:
     [
         pytest.param(
             {"packing": "Always"},
-            {"plain_attention": False},
-            "Auto in a new FineTuneJob",
+            {"packable": False},
+            "change each other: set it to Auto in a new FineTuneJob",
             id="packing",
         ),
         pytest.param(

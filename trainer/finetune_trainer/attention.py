@@ -1,16 +1,21 @@
 """Attention for packed rows: each row attends to itself alone, without a mask over all of them.
 
 A dense block-diagonal mask costs the square of the packed length; this costs the sum of squares.
-Registered with transformers by name; must not know of training.
+Registered with transformers by name, and tried out on a model before it is used. Must not know of
+training.
 """
 
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from finetune_trainer.batches import OURS, packed
+
 if TYPE_CHECKING:
     import torch
 
 NAME = "finetune_segments"
+_NOISE = {"float32": 1e-3, "bfloat16": 0.1}
+"""How much of the logits' size they may differ by: a row that leaks into another is far beyond."""
 
 
 def register() -> None:
@@ -20,6 +25,55 @@ def register() -> None:
 
     AttentionInterface.register(NAME, segment_attention)
     AttentionMaskInterface.register(NAME, no_mask)
+
+
+def can_pack(model: Any) -> bool:
+    """Whether rows that share a sequence come out of a loaded model as each does alone.
+
+    Tried out, because no architecture says so: some carry a state from row to row, some do not
+    pass on where rows begin, and some devices lack the kernels. Only windows are longer than what
+    is tried. The model has its own attention afterwards.
+    """
+    import torch
+
+    if type(model)._is_stateful or _has_windows(model.config.get_text_config()):
+        return False
+    register()
+    model.eval()
+    own = model.config._attn_implementation
+    rows = [list(range(start, end)) for start, end in ((5, 22), (9, 20))]
+    with torch.no_grad():
+        alone = torch.cat([_logits(model, input_ids=torch.tensor([row])) for row in rows], 1)
+        try:
+            model.set_attn_implementation(NAME)
+            if model.config._attn_implementation != NAME:
+                return False
+            together = _logits(model, **_one_sequence(rows))
+        except Exception:  # architectures and kernels refuse in ways of their own
+            return False
+        finally:
+            model.set_attn_implementation(own)
+    noise = _NOISE[str(model.dtype).removeprefix("torch.")]
+    return bool((together - alone).norm() <= noise * (alone - alone.mean()).norm())
+
+
+def _has_windows(config: Any) -> bool:
+    layers = getattr(config, "layer_types", None) or []
+    windowed = getattr(config, "sliding_window", None) and getattr(
+        config, "use_sliding_window", True
+    )
+    return any(kind != "full_attention" for kind in layers) if layers else bool(windowed)
+
+
+def _one_sequence(rows: list[list[int]]) -> dict[str, Any]:
+    micro = packed([{"input_ids": row, "labels": row} for row in rows], 0)
+    return {key: value for key, value in micro.items() if key not in OURS}
+
+
+def _logits(model: Any, **inputs: Any) -> "torch.Tensor":
+    moved = {k: v if isinstance(v, int) else v.to(model.device) for k, v in inputs.items()}
+    logits: torch.Tensor = model(**moved, use_cache=False).logits.float()
+    return logits
 
 
 def no_mask(**_: Any) -> None:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 MicroBatch = dict[str, Any]
 """Tensors for one forward pass: the model's inputs, `labels`, and where labels are (`keep`)."""
+OURS = frozenset({"labels", "keep", "targets"})
+"""Parts of it that are not the model's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +34,6 @@ class StepCollator:
                 label != IGNORED for example in examples for label in example["labels"]
             ),
             "tokens": sum(len(example["input_ids"]) for example in examples),
-            "lines": [example["line"] for example in examples],
         }
 
     def micro_batches(self, examples: Sequence[dict[str, Any]]) -> Iterator[MicroBatch]:

@@ -1,16 +1,20 @@
 """Turns chat rows into token ids with labels: loss on what the assistant says, and nothing else.
 
-Works with any chat template, by rendering the conversation up to each assistant turn; a template
-for which that does not add up is refused by name. Knows tokenizers; must not know of training.
+Where an answer stands in the text is told by finetune_data, by the same words as the prepare pod's.
+Knows transformers' tokenizers; must not know of training.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from finetune_data.chat import ChatRow
-from finetune_data.messages import trained
-from finetune_trainer.errors import TrainerError, bad_config, bad_data
+from finetune_data.messages import Message
+from finetune_data.problems import RowProblem
+from finetune_data.rendering import carry_loss, render
+from finetune_data.templates import refusal
+from finetune_trainer.errors import bad_config, bad_data
 
 IGNORED = -100
 """The label of a token without loss, by torch's convention."""
@@ -39,10 +43,13 @@ class Example:
 
 
 class Renderer:
-    """A model's chat template, asked in the ways that training needs."""
+    """A model's tokenizer and chat template, asked in the ways that training needs."""
 
-    def __init__(self, tokenizer: Any) -> None:
-        """`tokenizer` is a transformers tokenizer; it must know its characters' positions."""
+    def __init__(self, tokenizer: Any, now: datetime | None = None) -> None:
+        """`tokenizer` is a transformers tokenizer; it must know its characters' positions.
+
+        `now` is what templates that show the date take for it; absent: today's.
+        """
         if not tokenizer.is_fast:
             raise bad_config(
                 "The model has no fast tokenizer: use a model with tokenizer.json in a new"
@@ -54,77 +61,53 @@ class Renderer:
                 " FineTuneJob."
             )
         self._tokenizer = tokenizer
+        self._now = now or datetime.now(UTC)
+
+    def examples(self, rows: Sequence[ChatRow], display: str) -> list[Example]:
+        """Every row of a file, uncut; TrainerError names the line of one that cannot be used."""
+        made = []
+        for row in rows:
+            try:
+                made.append(self.example(row))
+            except RowProblem as problem:
+                raise bad_data(f"{display}: line {row.line}: {problem}.") from problem
+        return made
 
     def example(self, row: ChatRow) -> Example:
-        """The row with its labels, uncut."""
-        text = self._text(row, len(row.messages))
-        self._check_tools(row, text)
-        spans = [self._span(row, text, index) for index in _trained_turns(row)]
-        encoded = self._tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-        ids, offsets = encoded["input_ids"], encoded["offset_mapping"]
-        marks = [_inside(start, end, spans) for start, end in offsets]
-        # The first token is predicted from nothing.
-        marks[0] = False
+        """The row with its labels, uncut; RowProblem if the template does not serve it."""
+        rendered = render(row, self.template)
+        encoded = self._tokenizer(
+            rendered.text, add_special_tokens=False, return_offsets_mapping=True
+        )
+        ids = encoded["input_ids"]
+        marks = carry_loss(encoded["offset_mapping"], rendered.answers)
         labels = [token if mark else IGNORED for token, mark in zip(ids, marks, strict=True)]
         return Example(input_ids=ids, labels=labels, line=row.line)
 
-    def _span(self, row: ChatRow, text: str, index: int) -> tuple[int, int]:
-        """The characters of one assistant turn, its end-of-turn token included."""
-        before = self._text(row, index, prompt=True)
-        after = self._text(row, index + 1)
-        if not after.startswith(before):
-            raise self._refusal(row, "does not continue its own prompt with the answer")
-        if not text.startswith(after):
-            raise self._refusal(row, "renders an answer differently once more turns follow")
-        return len(before), len(after)
-
-    def _text(self, row: ChatRow, turns: int, *, prompt: bool = False, bare: bool = False) -> str:
+    def template(
+        self, messages: Sequence[Message], tools: list[dict[str, Any]] | None, *, prompt: bool
+    ) -> str:
+        """A `finetune_data.rendering.Template`."""
+        source = self._tokenizer.get_chat_template(tools=tools)
         try:
+            _set_date(source, self._now)
             return str(
                 self._tokenizer.apply_chat_template(
-                    _without_weights(row.messages[:turns], bare=bare),
-                    tools=None if bare else row.tools,
-                    add_generation_prompt=prompt,
-                    tokenize=False,
+                    list(messages), tools=tools, add_generation_prompt=prompt, tokenize=False
                 )
             )
         except Exception as error:  # a template is a program of the model's: anything may come
-            raise self._refusal(row, "cannot render the row") from error
-
-    def _check_tools(self, row: ChatRow, text: str) -> None:
-        """A template that leaves tools or calls out would train answers without their cause."""
-        calls = any(message.get("tool_calls") for message in row.messages)
-        if not (row.tools or calls):
-            return
-        try:
-            bare = self._text(row, len(row.messages), bare=True)
-        except TrainerError:  # it misses them, so it reads them
-            return
-        if text == bare:
-            raise self._refusal(row, "leaves out tools and tool calls")
-
-    def _refusal(self, row: ChatRow, why: str) -> Exception:
-        return bad_data(
-            f"The model's chat template {why} (line {row.line}): "
-            "use a model whose template supports such rows in a new FineTuneJob, or change the "
-            "rows and ask for a retry."
-        )
+            raise refusal(error, source) from error
 
 
-def _trained_turns(row: ChatRow) -> list[int]:
-    return [index for index, message in enumerate(row.messages) if trained(message)]
+def _set_date(source: str, now: datetime) -> None:
+    """A training that is resumed after midnight must see the rows that it began with.
 
+    transformers compiles a template once, and makes plain data of every function it is given.
+    """
+    from transformers.utils.chat_template_utils import _compile_jinja_template
 
-def _without_weights(messages: Sequence[dict[str, Any]], *, bare: bool) -> list[dict[str, Any]]:
-    unread = {"weight", "tool_calls"} if bare else {"weight"}
-    return [
-        {key: value for key, value in message.items() if key not in unread} for message in messages
-    ]
-
-
-def _inside(start: int, end: int, spans: Sequence[tuple[int, int]]) -> bool:
-    """Whether a token touches a span: one across its start belongs to the answer."""
-    return any(start < span_end and end > span_start for span_start, span_end in spans)
+    _compile_jinja_template(source).environment.globals["strftime_now"] = now.strftime
 
 
 def cut_all(examples: Sequence[Example], length: int, display: str) -> tuple[list[Example], int]:

@@ -1,17 +1,24 @@
-"""Brings the rows and the model to local files and checks that they are what was promised.
+"""Brings the rows and the model to local files and checks that they are what they were.
 
 Knows sources, digests and chat rows; must not know of torch.
 """
 
+import hashlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from finetune_api.pods import DataFile, FileSource, HubSource, Source, TrainerConfig
 from finetune_api.reasons import ExitCode, Reason
-from finetune_data import sources
+from finetune_api.status import Resolved
+from finetune_data import hub, sources
 from finetune_data.chat import ChatRow, DataError, read_rows
 from finetune_data.lines import sha256_of
-from finetune_trainer.errors import TrainerError, bad_data, data_changed
+from finetune_trainer.errors import TrainerError, bad_config, bad_data, data_changed
+
+VERSION = "modelVersion"
+"""Under this name `resolved` says which weights the training began with."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,9 +37,41 @@ def load(config: TrainerConfig, scratch: Path) -> dict[str, Rows]:
     return {name: _rows(file, scratch / name) for name, file in files.items() if file}
 
 
-def model_folder(source: HubSource | FileSource, display: str, scratch: Path) -> Path:
-    """The local folder of the model."""
-    return _fetch(source, display, scratch / "model", Reason.MODEL_UNAVAILABLE)
+@dataclass(frozen=True, kw_only=True)
+class Base:
+    """The model to start from."""
+
+    source: HubSource | FileSource
+    """On a hub: the commit, not the branch that named it."""
+    folder: Path
+    version: Resolved
+
+
+def base_model(config: TrainerConfig, scratch: Path, before: Mapping[str, Resolved]) -> Base:
+    """The model in a local folder: the weights that an earlier attempt began with, if one did."""
+    source, known = config.model, before[VERSION].value if VERSION in before else None
+    if isinstance(source, HubSource):
+        reason = f"{source.revision} of the hub when training began"
+        with _explained(config.model_display, Reason.MODEL_UNAVAILABLE):
+            commit = known or hub.commit_of(source)
+        source = source.model_copy(update={"revision": commit})
+        version = Resolved(value=commit, reason=reason)
+    folder = _fetch(source, config.model_display, scratch / "model", Reason.MODEL_UNAVAILABLE)
+    if isinstance(source, FileSource):
+        version = Resolved(value=_weights(folder), reason="names and sizes of the weight files")
+        if known not in (None, version.value):
+            raise bad_config(
+                f"{config.model_display} holds other weights than when this training began: "
+                "restore them and ask for a retry, or begin anew in a new FineTuneJob."
+            )
+    return Base(source=source, folder=folder, version=version)
+
+
+def _weights(folder: Path) -> str:
+    """What tells weight files from others, without reading all of them."""
+    files = sorted(folder.glob("*.safetensors"))
+    listing = "".join(f"{file.name} {file.stat().st_size}\n" for file in files)
+    return hashlib.sha256(listing.encode()).hexdigest()[:16]
 
 
 def _rows(file: DataFile, scratch: Path) -> Rows:
@@ -52,8 +91,14 @@ def _rows(file: DataFile, scratch: Path) -> Rows:
 
 def _fetch(source: Source, display: str, directory: Path, reason: Reason) -> Path:
     directory.mkdir(parents=True, exist_ok=True)
-    try:
+    with _explained(display, reason):
         return sources.fetch(source, directory)
+
+
+@contextmanager
+def _explained(display: str, reason: Reason) -> Iterator[None]:
+    try:
+        yield
     except sources.SourceError as error:
         code = ExitCode.UNAVAILABLE if error.transient else ExitCode.BAD_CONFIG
         raise TrainerError(code, reason, f"{display}: {error}.") from error

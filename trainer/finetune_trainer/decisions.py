@@ -36,8 +36,10 @@ class ModelFacts:
     intermediate: int
     vocabulary: int
     max_positions: int | None
-    plain_attention: bool
-    """Every layer attends to all that came before: no windows, no recurrence."""
+    attention: str
+    """How it attends to padded rows: sdpa, or eager where the model has nothing faster."""
+    packable: bool
+    """Rows that share a sequence come out as each does alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +101,7 @@ def decide(
     targets = _lora_targets(config, ledger)
     packing = _packing(config, model, ledger)
     bf16 = _precision(config, hardware, ledger)
-    _attention(packing, hardware, ledger)
+    _attention(packing, model, hardware, ledger)
     micro, recompute = _micro_batch(config, model, max(kept), batch, hardware, ledger)
     return Plan(
         learning_rate=rate,
@@ -207,31 +209,35 @@ def _lora_targets(config: TrainerConfig, ledger: _Ledger) -> TargetModules:
 
 
 def _packing(config: TrainerConfig, model: ModelFacts, ledger: _Ledger) -> bool:
-    able = model.plain_attention
-    if config.packing == Packing.ALWAYS and not able:
+    if config.packing == Packing.ALWAYS and not model.packable:
         raise bad_config(
-            "packing is Always, but the model has layers other than full attention, "
-            "which would see across rows: set it to Auto in a new FineTuneJob."
+            "packing is Always, but in this model rows that share a sequence change each other: "
+            "set it to Auto in a new FineTuneJob."
         )
     if config.packing != Packing.AUTO:
         return ledger.note("packing", config.packing == Packing.ALWAYS, "set in spec")
-    reason = "no padding is computed" if able else "the model's layers would see across rows"
-    return ledger.note("packing", able, reason)
+    leak = "in this model rows that share a sequence change each other"
+    reason = "no padding is computed" if model.packable else leak
+    return ledger.note("packing", model.packable, reason)
 
 
-def _attention(packing: bool, hardware: Hardware, ledger: _Ledger) -> None:
-    if not packing:
-        ledger.note("attention", "sdpa", "rows are padded, not packed")
-    elif hardware.device == "cuda":
-        ledger.note("attention", "varlen", "each packed row attends to itself alone")
+def _attention(packing: bool, model: ModelFacts, hardware: Hardware, ledger: _Ledger) -> None:
+    if packing:
+        kind = "varlen" if hardware.device == "cuda" else "segments"
+        ledger.note("attention", kind, "each packed row attends to itself alone")
     else:
-        ledger.note("attention", "segments", "each packed row attends to itself alone")
+        ledger.note("attention", model.attention, "rows are padded, not packed")
+
+
+def base_in_bf16(config: TrainerConfig, hardware: Hardware) -> bool:
+    """Whether the base is held in bfloat16: only weights that are not trained may be."""
+    return config.peft == PeftType.LORA and hardware.fast_bf16
 
 
 def _precision(config: TrainerConfig, hardware: Hardware, ledger: _Ledger) -> bool:
     if not hardware.fast_bf16:
         ledger.note("dtype", "float32", f"{hardware.name}: bfloat16 is not fast")
-    elif config.peft == PeftType.LORA:
+    elif base_in_bf16(config, hardware):
         ledger.note("dtype", "bfloat16", "the base is frozen; adapters are float32")
     else:
         ledger.note("dtype", "float32", "weights are trained")

@@ -35,6 +35,11 @@ def data_changed(message: str) -> TrainerError:
     return TrainerError(ExitCode.BAD_DATA, Reason.DATA_CHANGED, message)
 
 
-def diverged(message: str) -> TrainerError:
-    """A loss or gradient that is not finite."""
-    return TrainerError(ExitCode.DIVERGED, Reason.DIVERGED, message)
+def diverged(what: str, step: int) -> TrainerError:
+    """A loss, a gradient or weights that are not finite."""
+    return TrainerError(
+        ExitCode.DIVERGED,
+        Reason.DIVERGED,
+        f"{what} not finite at step {step}: "
+        "give a lower learning rate, or data without broken rows, in a new FineTuneJob.",
+    )

@@ -32,7 +32,7 @@ def score(result: Path, base: Path, data: Path) -> dict[str, float]:
     """The loss of `result` on the rows of a file, and the number of tokens that count."""
     tokenizer = models.tokenizer(base)
     renderer = Renderer(tokenizer)
-    examples = [renderer.example(row) for row in read_rows(data)]
+    examples = renderer.examples(read_rows(data), data.name)
     model = models.load_result(result, base, bf16=False, attention="eager")
     collator = StepCollator(rows=1, packing=False, pad_token=tokenizer.pad_token_id)
     loss = mean_loss(model, examples, collator, autocast=False)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from finetune_trainer import cgroup, log
+from finetune_trainer.errors import bad_config
 
 CPU_INFO = Path("/proc/cpuinfo")
 
@@ -21,14 +22,12 @@ class Hardware:
     Attributes:
         device: cpu or cuda.
         name: The GPU's name, or how many cores.
-        threads: Cores that this container may use.
         memory_bytes: GPU memory, or the container's limit, or the machine's memory.
         fast_bf16: The device multiplies bf16 faster than float32.
     """
 
     device: str
     name: str
-    threads: int
     memory_bytes: int
     fast_bf16: bool
 
@@ -40,21 +39,29 @@ def inspect() -> Hardware:
     threads = usable_threads(cgroup.cpu_limit(), len(os.sched_getaffinity(0)))
     torch.set_num_threads(threads)
     if torch.cuda.is_available():
+        refuse_many(torch.cuda.device_count())
         properties = torch.cuda.get_device_properties(0)
         return Hardware(
             device="cuda",
             name=properties.name,
-            threads=threads,
             memory_bytes=properties.total_memory,
             fast_bf16=torch.cuda.is_bf16_supported(),
         )
     return Hardware(
         device="cpu",
         name=f"{threads} CPU cores",
-        threads=threads,
         memory_bytes=cgroup.memory_limit() or _machine_memory(),
         fast_bf16=_tame_cpu(CPU_INFO.read_text()),
     )
+
+
+def refuse_many(gpus: int) -> None:
+    """More than one GPU would be paid for and not used."""
+    if gpus > 1:
+        raise bad_config(
+            f"The pod has {gpus} GPUs, but this release trains on one: "
+            "ask for one in kubernetes.resources, then for a retry."
+        )
 
 
 def usable_threads(limit: float | None, cores: int) -> int:

@@ -1,16 +1,13 @@
-"""Opens a model's folder: facts before anything is loaded, then tokenizer and weights.
+"""Opens a model's folder: tokenizer, weights, and facts about them.
 
 Knows transformers; must not know of training or rows.
 """
 
-import json
-import struct
-from math import prod
 from pathlib import Path
 from typing import Any
 
 from finetune_trainer.decisions import ModelFacts
-from finetune_trainer.errors import bad_config
+from finetune_trainer.errors import TrainerError, bad_config
 
 
 def tokenizer(folder: Path) -> Any:
@@ -26,51 +23,11 @@ def tokenizer(folder: Path) -> Any:
     return found
 
 
-def facts(folder: Path) -> ModelFacts:
-    """What the model's settings and the headers of its weights say."""
-    from transformers import AutoConfig
+def load(folder: Path, *, bf16: bool, attention: str | None = None) -> Any:
+    """The model with its weights in bfloat16 or float32, on the CPU.
 
-    try:
-        config = AutoConfig.from_pretrained(folder).get_text_config()
-        return ModelFacts(
-            parameters=_parameters(folder),
-            layers=config.num_hidden_layers,
-            hidden=config.hidden_size,
-            intermediate=config.intermediate_size,
-            vocabulary=config.vocab_size,
-            max_positions=config.max_position_embeddings,
-            plain_attention=_plain_attention(config.to_dict()),
-        )
-    except (OSError, ValueError, AttributeError) as error:
-        raise bad_config(
-            f"The model's files cannot be used: {first_line(error)} "
-            "Give a decoder-only language model in the Hugging Face layout in a new FineTuneJob."
-        ) from error
-
-
-def _plain_attention(config: dict[str, Any]) -> bool:
-    layers = config.get("layer_types") or []
-    windowed = config.get("sliding_window") and config.get("use_sliding_window", True)
-    return all(kind == "full_attention" for kind in layers) if layers else not windowed
-
-
-def _parameters(folder: Path) -> int:
-    """Numbers in the weight files, by their headers alone."""
-    files = sorted(folder.glob("model*.safetensors"))
-    if not files:
-        raise ValueError("there are no model*.safetensors.")
-    return sum(prod(tensor["shape"]) for file in files for tensor in _header(file))
-
-
-def _header(file: Path) -> list[dict[str, Any]]:
-    with file.open("rb") as stream:
-        (length,) = struct.unpack("<Q", stream.read(8))
-        header = json.loads(stream.read(length))
-    return [value for key, value in header.items() if key != "__metadata__"]
-
-
-def load(folder: Path, *, bf16: bool, attention: str) -> Any:
-    """The model with its weights in bfloat16 or float32, on the CPU."""
+    `attention` absent: sdpa, or eager where the model has nothing faster.
+    """
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -80,7 +37,33 @@ def load(folder: Path, *, bf16: bool, attention: str) -> Any:
             folder, dtype=dtype, attn_implementation=attention
         )
     except (OSError, ValueError) as error:
-        raise bad_config(f"The model cannot be loaded: {first_line(error)}") from error
+        raise _unusable(error) from error
+
+
+def facts(model: Any, *, packable: bool) -> ModelFacts:
+    """What decisions depend on, of a loaded model."""
+    config = model.config.get_text_config()
+    try:
+        return ModelFacts(
+            parameters=model.num_parameters(),
+            layers=config.num_hidden_layers,
+            hidden=config.hidden_size,
+            # Where nothing is said it is four times the width, from GPT-2 on.
+            intermediate=getattr(config, "intermediate_size", None) or 4 * config.hidden_size,
+            vocabulary=config.vocab_size,
+            max_positions=getattr(config, "max_position_embeddings", None),
+            attention=model.config._attn_implementation,
+            packable=packable,
+        )
+    except AttributeError as error:
+        raise _unusable(error) from error
+
+
+def _unusable(error: Exception) -> TrainerError:
+    return bad_config(
+        f"The model's files cannot be used: {first_line(error)} "
+        "Give a decoder-only language model in the Hugging Face layout in a new FineTuneJob."
+    )
 
 
 def first_line(error: Exception) -> str:

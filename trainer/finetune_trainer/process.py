@@ -13,7 +13,7 @@ from pathlib import Path
 from finetune_api.pods import TrainerConfig, TrainerReport
 from finetune_api.reasons import ExitCode, Reason
 from finetune_trainer import config as configs
-from finetune_trainer import data, export, log, ownership
+from finetune_trainer import data, export, log, ownership, settled
 from finetune_trainer.checkpoints import FOLDER, Checkpoint, Checkpoints
 from finetune_trainer.errors import TrainerError
 from finetune_trainer.progress import Figures, Progress
@@ -53,7 +53,8 @@ def _train(
     checkpoint = checkpoints.newest()
     progress = Progress()
     progress.post(*_reached(checkpoint))
-    model = data.model_folder(config.model, config.model_display, scratch)
+    before = checkpoint.resolved if checkpoint else settled.recall(output, fingerprint)
+    base = data.base_model(config, scratch, before)
 
     # From here on everything is local: libraries that look things up on a hub must not.
     os.environ["HF_HUB_OFFLINE"] = "1"
@@ -62,7 +63,7 @@ def _train(
 
     task = Task(
         config=config,
-        model=model,
+        base=base,
         training=rows["training"],
         validation=rows.get("validation"),
         hardware=hardware.inspect(),
@@ -70,6 +71,7 @@ def _train(
         fingerprint=fingerprint,
         checkpoints=checkpoints,
         checkpoint=checkpoint,
+        before=before,
         story=story,
         stop=stop,
         progress=progress,

@@ -1,19 +1,16 @@
 """The optimiser step: our part of TRL's trainer, as a mixin so that nothing heavy is imported here.
 
-One batch of the data loader is one step; its micro-batches are summed into one gradient. Must not
-know of checkpoints, signals or progress.
+One batch of the data loader is one step; its micro-batches are summed into one gradient. What a
+step has broken is never saved. Must not know when that is, nor of signals or progress.
 """
 
 from typing import TYPE_CHECKING, Any
 
-from finetune_trainer.batches import MicroBatch
+from finetune_trainer.batches import OURS, MicroBatch
+from finetune_trainer.errors import diverged
 
 if TYPE_CHECKING:
     import torch
-
-
-_OURS = {"labels", "keep", "targets"}
-"""Parts of a micro-batch that are not the model's."""
 
 
 class Meter:
@@ -29,6 +26,8 @@ class WholeSteps:
     meter: Meter
     accelerator: Any
     compute_loss_context_manager: Any
+    state: Any
+    _newest: MicroBatch
 
     def training_step(
         self, model: Any, inputs: dict[str, Any], num_items_in_batch: object = None
@@ -44,7 +43,21 @@ class WholeSteps:
             self.accelerator.backward(loss)
             losses.append(loss.detach())
         self.meter.tokens += inputs["tokens"]
+        self._newest = inputs["micro_batches"][-1]
         return torch.stack(losses).sum()
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        """Save, unless the update that nothing was computed with yet went wrong."""
+        import torch
+
+        model.eval()  # dropout would draw from the generator that is saved
+        with torch.no_grad(), self.compute_loss_context_manager():
+            loss = summed_loss(model, self._newest)
+        weights = (each for each in model.parameters() if each.requires_grad)
+        sound = torch.stack([loss.isfinite(), *(each.isfinite().all() for each in weights)])
+        if not sound.all():
+            raise diverged("The model is", self.state.global_step)
+        super()._save_checkpoint(model, trial)  # type: ignore[misc]
 
 
 def summed_loss(model: Any, micro: MicroBatch) -> "torch.Tensor":
@@ -52,7 +65,7 @@ def summed_loss(model: Any, micro: MicroBatch) -> "torch.Tensor":
 
     Only positions that predict an answer's token are projected onto the vocabulary.
     """
-    inputs = {key: value for key, value in micro.items() if key not in _OURS}
+    inputs = {key: value for key, value in micro.items() if key not in OURS}
     if micro["input_ids"].is_cuda:
         # TRL's fused head never holds the logits of all positions; elsewhere it is slower.
         out = model(**inputs, labels=micro["labels"], fused_lm_head=True, use_cache=False)

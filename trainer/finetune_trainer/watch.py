@@ -68,10 +68,7 @@ class Watch:
             return
         for name, words in (("loss", "loss"), ("grad_norm", "gradient")):
             if not math.isfinite(logs[name]):
-                raise diverged(
-                    f"The {words} is not finite at step {state.global_step}: "
-                    "give a lower learning rate, or data without broken rows, in a new FineTuneJob."
-                )
+                raise diverged(f"The {words} is", state.global_step)
         self._tell(state, logs["loss"])
 
     def on_save(self, _args: Any, state: Any, _control: Any, **_: Any) -> None:

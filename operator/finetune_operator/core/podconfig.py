@@ -18,6 +18,7 @@ from finetune_api.pods import (
 from finetune_api.sources import DataSource
 from finetune_api.spec import Checkpoints, Hyperparameters, Packing, ParameterEfficient
 from finetune_api.status import DataStatus
+from finetune_operator.core.conditions import parse_time
 from finetune_operator.core.mounts import data_path
 
 _HF = "hf://"
@@ -87,6 +88,7 @@ def prepare_config(
     data, asked = job.spec.data, job.spec.hyperparameters or Hyperparameters()
     return PrepareConfig(
         job=f"{job.metadata.namespace}/{job.metadata.name}",
+        created=parse_time(job.metadata.creation_timestamp),
         training=_data_file("training", data.training, None, allowed_ranges, denied_ranges),
         validation=(
             _data_file("validation", data.validation, None, allowed_ranges, denied_ranges)
@@ -124,6 +126,7 @@ def training_config(
     return TrainerConfig(
         job=f"{job.metadata.namespace}/{job.metadata.name}",
         job_uid=job.metadata.uid,
+        created=parse_time(job.metadata.creation_timestamp),
         attempt=attempt,
         model=model_source(job),
         model_display=(spec.model.uri or "").removeprefix(_HF),

@@ -12,7 +12,7 @@ from finetune_api.constants import SEQUENCE_LENGTH
 from finetune_api.pods import DataFile, PrepareConfig
 from finetune_api.reasons import ExitCode, Reason
 from finetune_api.status import DataSetReport
-from finetune_data.problems import sequence_too_long
+from finetune_data.problems import TokenizerError, sequence_too_long
 from finetune_data.report import (
     FileCheck,
     check_file,
@@ -20,7 +20,7 @@ from finetune_data.report import (
     validation_warnings,
 )
 from finetune_data.sources import SourceError, fetch, fetch_tokenizer
-from finetune_data.tokens import ChatTokenizer, TokenCounter, TokenizerError
+from finetune_data.tokens import ChatTokenizer, TokenCounter
 from finetune_operator.prepare import failure
 from finetune_operator.prepare.failure import Failure
 
@@ -122,7 +122,8 @@ def _tokenizer(config: PrepareConfig, directory: Path) -> ChatTokenizer | None:
         return None
     _log.info("Fetching the model's tokenizer")
     try:
-        tokenizer = ChatTokenizer(fetch_tokenizer(config.tokenizer, directory / "tokenizer"))
+        folder = fetch_tokenizer(config.tokenizer, directory / "tokenizer")
+        tokenizer = ChatTokenizer(folder, config.created)
     except SourceError as error:
         raise failure.unreadable("Model", error, Reason.MODEL_UNAVAILABLE) from error
     except TokenizerError as error:

@@ -1,17 +1,15 @@
 """Token counts from a tokenizer and template made in code; what a broken model folder says."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from finetune_data.chat import ChatRow, read_rows
-from finetune_data.problems import RowProblem
+from finetune_data.problems import TokenizerError
 from finetune_data.report import check_file, training_warnings
-from finetune_data.tokens import ChatTokenizer, TokenCounter, TokenizerError
+from finetune_data.tokens import ChatTokenizer, TokenCounter
 from support.chat_rows import (
-    answer,
     assistant,
     calling,
     numbered_rows,
@@ -38,77 +36,17 @@ def test_a_row_is_rendered_and_counted(tmp_path: Path) -> None:
     tokenizer = with_template(tmp_path, CHAT_TEMPLATE)
     found = read_one(tmp_path, row(user("ab"), assistant("c")))
 
-    text = tokenizer.render(found)
+    text = tokenizer.render(found).text
 
     assert text == "<|im_start|>user\nab<|im_end|>\n<|im_start|>assistant\nc<|im_end|>\n"
     # The special tokens are one each, and this tokenizer has one token for every other byte.
     assert tokenizer.count([text]) == [4 + len("user\nab\nassistant\nc\n")]
 
 
-@pytest.mark.parametrize(
-    ("template", "want"),
-    [
-        pytest.param("{{ bos_token }}|{{ eos_token }}", "<s>|<|im_end|>", id="special tokens"),
-        pytest.param("{{ {'a': '<é>'} | tojson }}", '{"a": "<é>"}', id="JSON without escapes"),
-        pytest.param("{{ [1] | tojson(indent=1) }}", "[\n 1\n]", id="JSON with options"),
-        pytest.param("{% generation %}{{ 1 + 1 }}{% endgeneration %}", "2", id="generation tag"),
-        pytest.param(
-            "{% for m in messages %}{% if loop.first %}{% continue %}{% endif %}{{ m.role }}"
-            "{% break %}{% endfor %}",
-            "assistant",
-            id="loop controls",
-        ),
-        pytest.param("{{ strftime_now('%Y') | length }}", "4", id="today's date"),
-        pytest.param("{% if tools %}x{% endif %}a\n{% if 1 %}\nb\n{% endif %}", "a\nb\n",
-                     id="blocks leave no blank lines"),
-        pytest.param("{{ messages[0]['content'] }}{{ messages[1].weight }}", "q0", id="weights"),
-    ],
-)  # fmt: skip
-def test_templates_have_what_transformers_gives_them(
-    tmp_path: Path, template: str, want: str
-) -> None:
-    tokenizer = with_template(tmp_path, template)
-    line = row(user("q"), assistant("a", weight=0), assistant("b"))
-
-    assert tokenizer.render(read_one(tmp_path, line)) == want
-
-
-@pytest.mark.parametrize(
-    ("template", "want"),
-    [
-        pytest.param(
-            "{{ raise_exception('Roles must alternate.') }}",
-            "the model's chat template refuses the row: Roles must alternate.",
-            id="the template says why",
-        ),
-        pytest.param(
-            "{{ raise_exception('Odd: ' + messages[0].content) }}",
-            "the model's chat template cannot render the row; check the order of roles",
-            id="the template quotes the row",
-        ),
-        pytest.param(
-            "{{ messages[9].content.x }}", "cannot render the row", id="a broken template"
-        ),
-        pytest.param(
-            "{{ messages.append(1) }}", "cannot render the row", id="a template that changes rows"
-        ),
-        pytest.param(
-            "{{ ''.__class__.__mro__ }}", "cannot render the row", id="a template that breaks out"
-        ),
-    ],
-)
-def test_a_template_refuses_a_row(tmp_path: Path, template: str, want: str) -> None:
-    tokenizer = with_template(tmp_path, template)
-
-    with pytest.raises(RowProblem) as caught:
-        tokenizer.render(read_one(tmp_path, row()))
-
-    assert want in str(caught.value)
-
-
 def test_rows_that_the_template_refuses_are_bad_rows(tmp_path: Path) -> None:
     template = (
-        "{% if messages[0].role == 'system' %}{{ raise_exception('No system role') }}{% endif %}x"
+        "{% if messages[0].role == 'system' %}{{ raise_exception('No system role') }}{% endif %}"
+        + CHAT_TEMPLATE
     )
     path = write_jsonl(
         tmp_path / "data.jsonl", [row(user(), assistant()), row(system(), user(), assistant())]
@@ -122,23 +60,11 @@ def test_rows_that_the_template_refuses_are_bad_rows(tmp_path: Path) -> None:
     assert check.examples == 1
 
 
-def test_tools_have_a_template_of_their_own(tmp_path: Path) -> None:
-    folder = make_tokenizer(tmp_path / "model", "plain")
-    extra = folder / "additional_chat_templates"
-    extra.mkdir()
-    (extra / "tool_use.jinja").write_text("{{ tools[0].function.name }}")
-    tokenizer = ChatTokenizer(folder)
-
-    assert tokenizer.render(read_one(tmp_path, row())) == "plain"
-    with_tools = row(user(), calling(), tools=[tool()])
-    assert tokenizer.render(read_one(tmp_path, with_tools)) == "price"
-
-
 def test_counts_reach_the_report(tmp_path: Path) -> None:
     tokenizer = with_template(tmp_path, CHAT_TEMPLATE)
-    rows = numbered_rows(TokenCounter.BATCH + 60)
+    rows = numbered_rows(60)
     path = write_jsonl(tmp_path / "data.jsonl", rows)
-    want = tokenizer.count([tokenizer.render(found) for found in read_rows(path)])
+    want = tokenizer.count([tokenizer.render(found).text for found in read_rows(path)])
 
     check = check_file(path, tokens=TokenCounter(tokenizer, max(want) - 1))
     report = check.report([])
@@ -147,6 +73,34 @@ def test_counts_reach_the_report(tmp_path: Path) -> None:
     (warning,) = training_warnings(check, has_validation=True)
     number = sum(tokens == max(want) for tokens in want)
     assert warning.startswith(f"{number} rows longer than {max(want) - 1} tokens are cut")
+
+
+@pytest.mark.parametrize(
+    ("long", "batch"),
+    [
+        pytest.param(0, 1 << 18, id="each row by itself"),
+        pytest.param(1 << 18, 1, id="each row in a batch of its own"),
+        pytest.param(1 << 18, 1 << 18, id="all rows in one batch"),
+    ],
+)
+def test_how_rows_are_taken_together_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, long: int, batch: int
+) -> None:
+    rows = [asked(size) for size in (1, 90, 30, 31, 90, 2)]
+    path = write_jsonl(tmp_path / "data.jsonl", rows)
+    tokenizer = with_template(tmp_path, CHAT_TEMPLATE)
+    want = check_file(path, tokens=TokenCounter(tokenizer, 50))
+    monkeypatch.setattr(TokenCounter, "LONG", long)
+    monkeypatch.setattr(TokenCounter, "BATCH_CHARACTERS", batch)
+
+    got = check_file(path, tokens=TokenCounter(tokenizer, 50))
+
+    assert [bad.line for bad in want.bad_rows] == [2, 4, 5]
+    assert got.bad_rows == want.bad_rows
+    assert got.report([]) == want.report([])
+    assert got.tokens is not None
+    assert want.tokens is not None
+    assert got.tokens.over_limit == want.tokens.over_limit == 6
 
 
 @pytest.mark.parametrize(
@@ -173,23 +127,13 @@ def test_a_model_that_cannot_be_used(
     assert want in str(caught.value)
 
 
-def test_the_template_may_stand_in_the_settings(tmp_path: Path) -> None:
-    folder = make_tokenizer(tmp_path / "model", CHAT_TEMPLATE)
-    (folder / "chat_template.jinja").unlink()
-    settings = {
-        "bos_token": {"content": "<B>", "lstrip": False},
-        "chat_template": [
-            {"name": "default", "template": "{{ bos_token }}"},
-            {"name": "tool_use", "template": "with tools"},
-        ],
-    }
-    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
-    tokenizer = ChatTokenizer(folder)
-
-    assert tokenizer.render(read_one(tmp_path, row())) == "<B>"
+NO_TOOLS = (
+    "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}"
+    "{% if add_generation_prompt %}<assistant>{% endif %}"
+)
 
 
-@pytest.mark.parametrize("template", [CHAT_TEMPLATE, "plain"], ids=["all of it", "nothing of it"])
+@pytest.mark.parametrize("template", [CHAT_TEMPLATE, NO_TOOLS], ids=["all of it", "nothing of it"])
 @pytest.mark.parametrize(
     "bad",
     [
@@ -210,55 +154,6 @@ def test_half_a_surrogate_pair_is_a_bad_row_whatever_is_rendered(
     (problem,) = check.bad_rows
     assert (problem.line, check.examples) == (2, 2)
     assert "surrogate pair" in problem.problem
-
-
-def test_a_template_that_writes_half_a_surrogate_pair_is_refused(tmp_path: Path) -> None:
-    tokenizer = with_template(tmp_path, r"{{ '\ud83d' }}")
-
-    with pytest.raises(RowProblem, match="writes what is no text"):
-        tokenizer.render(read_one(tmp_path, row()))
-
-
-READS_NO_TOOLS = "{% for m in messages %}{{ m.role }}:{{ m.content }}\n{% endfor %}"
-NEEDS_CALLS = (
-    "{% for m in messages %}{{ m.role }}{{ m.content }}"
-    "{% if m.role == 'tool' and not messages[loop.index0 - 1].tool_calls %}"
-    "{{ raise_exception('an answer to no call') }}{% endif %}{% endfor %}"
-)
-
-
-@pytest.mark.parametrize(
-    ("template", "line", "want"),
-    [
-        pytest.param(READS_NO_TOOLS, row(), None, id="no tools, and none are read"),
-        pytest.param(
-            READS_NO_TOOLS, row(tools=[tool()]), "leaves out tools", id="tools are not read"
-        ),
-        pytest.param(
-            READS_NO_TOOLS,
-            row(user(), calling(), answer(), assistant(), tools=[tool()]),
-            "leaves out tools and tool calls",
-            id="calls are not read",
-        ),
-        pytest.param(CHAT_TEMPLATE, row(tools=[tool()]), None, id="tools are read"),
-        pytest.param(
-            NEEDS_CALLS,
-            row(user(), calling(), answer(), assistant(), tools=[tool()]),
-            None,
-            id="a template that misses the calls when they are taken away reads them",
-        ),
-    ],
-)
-def test_a_template_that_leaves_tools_out_is_a_problem_of_the_line(
-    tmp_path: Path, template: str, line: Any, want: str | None
-) -> None:
-    path = write_jsonl(tmp_path / "data.jsonl", [row(user("first"), assistant()), line])
-
-    check = check_file(path, tokens=TokenCounter(with_template(tmp_path, template), 4096))
-
-    assert [bad.line for bad in check.bad_rows] == ([] if want is None else [2])
-    assert all(want is not None and want in bad.problem for bad in check.bad_rows)
-    assert all(len(bad.problem) <= 200 for bad in check.bad_rows)
 
 
 def asked(size: int, *more: Any) -> Any:

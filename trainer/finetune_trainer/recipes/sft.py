@@ -3,6 +3,7 @@
 Knows every step and no details. Must not know of signals, pods or exit codes.
 """
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,9 @@ from finetune_trainer import attention, decisions, export, log, models, settled
 from finetune_trainer.batches import StepCollator
 from finetune_trainer.checkpoints import Checkpoint
 from finetune_trainer.conversation import Example, Renderer, cut_all
-from finetune_trainer.data import Rows
+from finetune_trainer.data import VERSION, Rows
 from finetune_trainer.decisions import Plan
+from finetune_trainer.errors import diverged
 from finetune_trainer.evaluation import mean_loss
 from finetune_trainer.progress import Figures
 from finetune_trainer.steps import Meter, WholeSteps
@@ -30,10 +32,10 @@ _TARGETS = {TargetModules.ALL_LINEAR: "all-linear"}
 def run(task: Task) -> None:
     """Train, evaluate, publish; the story is up to date at every moment."""
     checkpoint = task.checkpoint
-    tokenizer = models.tokenizer(task.model)
-    renderer = Renderer(tokenizer)
-    uncut = [renderer.example(row) for row in task.training.rows]
-    plan = _plan(task, uncut, checkpoint)
+    tokenizer = models.tokenizer(task.base.folder)
+    renderer = Renderer(tokenizer, task.config.created)
+    uncut = renderer.examples(task.training.rows, task.training.display)
+    model, plan = _model_and_plan(task, uncut)
     training = _cut(task, uncut, plan)
     validation = _validation(task, renderer, plan)
     log.event("plan", **{key: entry.value for key, entry in plan.resolved.items()})
@@ -41,7 +43,7 @@ def run(task: Task) -> None:
     collator = StepCollator(
         rows=plan.micro_batch_size, packing=plan.packing, pad_token=tokenizer.pad_token_id
     )
-    trainer = _trainer(task, plan, tokenizer, training, collator)
+    trainer = _trainer(task, plan, model, tokenizer, training, collator)
     if checkpoint is None:
         _evaluate(task, plan, trainer.model, validation, collator, step=0)
     _train(task, plan, trainer, checkpoint)
@@ -50,24 +52,31 @@ def run(task: Task) -> None:
     _publish(task, plan, trainer.model, tokenizer)
 
 
-def _plan(task: Task, uncut: list[Example], checkpoint: Checkpoint | None) -> Plan:
-    """Decide, or decide as an earlier start of this training did."""
+def _model_and_plan(task: Task, uncut: list[Example]) -> tuple[Any, Plan]:
+    """Load, look and decide; or decide as an earlier start of this training did."""
     config, hardware = task.config, task.hardware
-    recalled = checkpoint.resolved if checkpoint else None
-    before = recalled or settled.recall(task.output, task.fingerprint)
-    if before:
-        config, hardware = decisions.as_before(config, hardware, before)
-    lengths = [len(example.input_ids) for example in uncut]
-    plan = decisions.decide(config, models.facts(task.model), lengths, hardware)
-    plan = replace(plan, resolved={**plan.resolved, **before})
+    if task.before:
+        config, hardware = decisions.as_before(config, hardware, task.before)
+    model = models.load(task.base.folder, bf16=decisions.base_in_bf16(config, hardware))
+    model.to(hardware.device)
+    facts = models.facts(model, packable=attention.can_pack(model))
+    plan = decisions.decide(config, facts, [len(each.input_ids) for each in uncut], hardware)
+    if plan.packing:
+        model.set_attn_implementation(attention.NAME)
+    plan = replace(plan, resolved={VERSION: task.base.version, **plan.resolved, **task.before})
+    _tell(task, plan)
+    return model, plan
+
+
+def _tell(task: Task, plan: Plan) -> None:
+    """Write down what was decided, for the next attempt and for people."""
     settled.keep(task.output, task.fingerprint, plan.resolved)
     task.story.resolved, task.story.total_steps = plan.resolved, plan.total_steps
     task.progress.settle(plan.resolved)
-    if checkpoint:
+    if checkpoint := task.checkpoint:
         task.story.step = task.story.resumed_from = checkpoint.step
         task.story.checkpoint = checkpoint.status(task.output)
         log.event("resume", step=checkpoint.step, path=checkpoint.path.name)
-    return plan
 
 
 def _cut(task: Task, uncut: list[Example], plan: Plan) -> list[Example]:
@@ -89,24 +98,22 @@ def _validation(task: Task, renderer: Renderer, plan: Plan) -> list[Example]:
     rows: Rows | None = task.validation
     if rows is None:
         return []
-    uncut = [renderer.example(row) for row in rows.rows]
+    uncut = renderer.examples(rows.rows, rows.display)
     return cut_all(uncut, plan.max_sequence_length, rows.display)[0]
 
 
 def _trainer(
-    task: Task, plan: Plan, tokenizer: Any, training: list[Example], collator: StepCollator
+    task: Task,
+    plan: Plan,
+    model: Any,
+    tokenizer: Any,
+    training: list[Example],
+    collator: StepCollator,
 ) -> Any:
     from datasets import Dataset
     from transformers import PrinterCallback, TrainerCallback
     from trl.trainer.sft_trainer import SFTTrainer
 
-    attention.register()
-    lora = task.config.peft == PeftType.LORA
-    model = models.load(
-        task.model,
-        bf16=plan.bf16 and lora,
-        attention=attention.NAME if plan.packing else "sdpa",
-    )
     meter = Meter()
     watch_type = type("WatchCallback", (Watch, TrainerCallback), {})
     trainer_type = type("StepTrainer", (WholeSteps, SFTTrainer), {"meter": meter})
@@ -126,7 +133,7 @@ def _trainer(
         data_collator=collator,
         processing_class=tokenizer,
         callbacks=[watch],
-        peft_config=_lora(plan) if lora else None,
+        peft_config=_lora(plan) if task.config.peft == PeftType.LORA else None,
     )
     trainer.remove_callback(PrinterCallback)
     return trainer
@@ -210,6 +217,8 @@ def _evaluate(
         autocast=plan.bf16,
         told=lambda rows: task.progress.add({"rowsScored": rows}),
     )
+    if not math.isfinite(mean):
+        raise diverged("The validation loss is", step)
     loss = f"{mean:.6f}"
     log.event("validation", step=step, loss=float(loss))
     scored = {"rowsToScore": None, "rowsScored": None, "validationLoss": loss}
@@ -226,11 +235,11 @@ def _train_loss(trainer: Any) -> str:
 def _publish(task: Task, plan: Plan, model: Any, tokenizer: Any) -> None:
     config = task.config
     if config.peft == PeftType.NONE:
-        model.to(models.saved_dtype(task.model))
+        model.to(models.saved_dtype(task.base.folder))
     export.publish(
         model,
         tokenizer,
-        base=config.model,
+        base=task.base.source,
         display=config.model_display,
         card=_card(task, plan),
         output=task.output,
