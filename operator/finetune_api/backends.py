@@ -115,9 +115,13 @@ _KNOWN_RESOURCES = cel(
     "a resource is `cpu`, `memory`, `ephemeral-storage`, `hugepages-SIZE` or has a domain before"
     " its name, such as `nvidia.com/gpu`",
 )
+_ONE_GPU = cel(
+    "self.all(k, !k.endsWith('/gpu') || string(self[k]) in ['0', '1'])",
+    "a training pod uses one GPU: a resource such as `nvidia.com/gpu` must be `0` or `1`",
+)
 Resources = Annotated[
     dict[str, Quantity],
-    Field(max_length=16, json_schema_extra=validations(_KNOWN_RESOURCES)),
+    Field(max_length=16, json_schema_extra=validations(_KNOWN_RESOURCES, _ONE_GPU)),
 ]
 
 
@@ -170,11 +174,12 @@ class EnvVar(ApiModel):
     """Its value, taken as it stands."""
 
 
-_LABEL_KEY = "([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
+_DOMAIN = "[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?"
+_LABEL_KEY = f"({_DOMAIN}/)?[A-Za-z0-9]([-A-Za-z0-9_.]{{0,61}}[A-Za-z0-9])?"
 _LABEL_KEY_MESSAGE = (
     "the key of a label or annotation must be NAME or DOMAIN/NAME, such as `example.com/team`:"
-    " at most 63 letters, digits, '-', '_' and '.' after the domain, with a letter or digit at both"
-    " ends"
+    " at most 63 letters, digits, '-', '_' and '.' after a domain of at most 253, with a letter or"
+    " digit at both ends"
 )
 _LABEL_KEYS = cel(f"self.all(k, k.matches(r'^({_LABEL_KEY})$'))", _LABEL_KEY_MESSAGE)
 LabelKey = Annotated[str, Shaped(Shape(pattern=_LABEL_KEY, message=_LABEL_KEY_MESSAGE))]
@@ -323,5 +328,5 @@ class Kubernetes(ApiModel):
     """Absent: the chart's trainer image."""
     resources: ResourceRequirements | None = None
     pod_template: PodTemplate | None = None
-    queue_name: Name | None = None
+    queue_name: Annotated[Name, StringConstraints(max_length=63)] | None = None
     """A Kueue LocalQueue: becomes the label of the child Job, which is created suspended."""

@@ -189,6 +189,10 @@ _ONE_HUB_TOKEN = cel(
     "`secretRef` of `model`, `data.training` and `data.validation` must name the same Secret:"
     " a pod has one HF_TOKEN",
 )
+_OWN_VOLUME = cel(
+    "!has(self.output) || self.?deletionPolicy.model.orValue('Keep') == 'Keep'",
+    "`deletionPolicy.model: Delete` is for a volume of the job's own: remove it, or `output`",
+)
 HOSTED_ONLY = [
     cel(
         "!has(self.azureOpenAI) || has(self.model.name)",
@@ -252,6 +256,7 @@ class FineTuneJobSpec(ApiModel):
                 "`deletionPolicy.job: Keep` is for `azureOpenAI` jobs: pods go with their job",
             ),
             _ONE_HUB_TOKEN,
+            _OWN_VOLUME,
             *HOSTED_ONLY,
         )
     )

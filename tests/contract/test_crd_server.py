@@ -128,6 +128,7 @@ _REFUSED: list[tuple[str, Manifest, str, Any]] = [
     ("all units dropped", pod_job(), "spec.parameterEfficient", {"dropout": "1.0"}),
     ("an endpoint with a no-break space", hosted_job(), "spec.azureOpenAI.endpoint",
      "https://a.example\u00a0"),
+    ("a queue that is no value of a label", pod_job(), "spec.kubernetes.queueName", "q" * 64),
     ("11 retries", pod_job(), "spec.retryPolicy.maxRetries", 11),
     ("a deadline of no time", pod_job(), "spec.activeDeadlineSeconds", 0),
 ]  # fmt: skip
@@ -149,6 +150,7 @@ def test_what_is_out_of_bounds_is_refused_at_its_field(
     [
         pytest.param(pod_job(), "spec.kubernetes.resources.limits",
                      {"nvidia.com/gpu": 1, "memory": "64Gi", "cpu": "1500m"}, id="quantities"),
+        pytest.param(pod_job(), "spec.kubernetes.queueName", "q" * 63, id="a queue"),
         pytest.param(pod_job(), "spec.model.uri", "pvc://models/llama/8b", id="a model on a claim"),
         pytest.param(pod_job(), "spec.data.training", {"uri": "pvc://d/train.jsonl"},
                      id="data on a claim"),

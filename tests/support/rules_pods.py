@@ -42,15 +42,21 @@ def _label_keys() -> Iterator[RuleRow]:
         yield from creates(
             at,
             "the key of a label or annotation must be NAME or DOMAIN/NAME, such as"
-            " `example.com/team`: at most 63 letters, digits, '-', '_' and '.' after the domain,"
-            " with a letter or digit at both ends",
+            " `example.com/team`: at most 63 letters, digits, '-', '_' and '.' after a domain of at"
+            " most 253, with a letter or digit at both ends",
             allowed={
                 f"{name} {key}": pods_with(at, {key: "x"})
-                for key in ("team", "Cost_centre.v-2", "example.com/team", "k" * 63)
+                for key in (
+                    *("team", "Cost_centre.v-2", "example.com/team", "k" * 63),
+                    f"{'d' * 253}/{'k' * 63}",
+                )
             },
             refused={
                 f"{name} {key!r}": pods_with(at, {"team": "x", key: "x"})
-                for key in ("my team", "", "/team", "team/", "a/b/c", "Example.com/team", "k" * 64)
+                for key in (
+                    *("my team", "", "/team", "team/", "a/b/c", "Example.com/team", "k" * 64),
+                    f"{'d' * 254}/k",
+                )
             },
         )
 
@@ -140,6 +146,23 @@ def _resources() -> Iterator[RuleRow]:
         },
     )
     for field in ("requests", "limits"):
+        yield from creates(
+            f"{at}.{field}",
+            "a training pod uses one GPU: a resource such as `nvidia.com/gpu` must be `0` or `1`",
+            allowed={
+                **{
+                    f"{field}: {value!r} GPUs": asking({gpu: value}, {gpu: value})
+                    for value in (0, 1, "0", "1")
+                },
+                f"{field}: two of another device": asking(
+                    {"example.com/gpu-share": 2}, {"example.com/gpu-share": 2}
+                ),
+            },
+            refused={
+                f"{field}: {value!r} of {name}": pods_with(f"{at}.{field}", {name: value})
+                for name, value in ((gpu, 2), (gpu, "8"), (gpu, "1k"), ("amd.com/gpu", "2"))
+            },
+        )
         beside = {"limits": {gpu: 1}} if field == "requests" else {}
         yield from creates(
             f"{at}.{field}",

@@ -63,6 +63,23 @@ def _one_backend_only() -> Iterator[RuleRow]:
         },
         refused={"delete a hosted model": hosted_with("spec.deletionPolicy.model", "Delete")},
     )
+    volume = {"volume": {"claimName": "models", "path": "team-a/orca"}}
+    yield from creates(
+        "spec",
+        "`deletionPolicy.model: Delete` is for a volume of the job's own: remove it, or `output`",
+        allowed={
+            "delete the job's own volume": pods_with("spec.deletionPolicy.model", "Delete"),
+            "keep what lies in a named volume": changed(
+                PODS, {"spec.output": volume, "spec.deletionPolicy.model": "Keep"}
+            ),
+            "say nothing of a named volume": pods_with("spec.output", volume),
+        },
+        refused={
+            "delete a named volume": changed(
+                PODS, {"spec.output": volume, "spec.deletionPolicy.model": "Delete"}
+            )
+        },
+    )
     yield from creates(
         "spec",
         "`deletionPolicy.job: Keep` is for `azureOpenAI` jobs: pods go with their job",
