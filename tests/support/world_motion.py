@@ -129,7 +129,9 @@ class Motion:
         ended = {"exitCode": code, "message": words, "finishedAt": timestamp(self._now())}
         status = {
             "phase": "Failed" if code else "Succeeded",
-            "containerStatuses": [{"state": {"terminated": ended}}],
+            "containerStatuses": [
+                {"name": pod["metadata"]["labels"][LABEL_COMPONENT], "state": {"terminated": ended}}
+            ],
         }
         self._api.change(PODS, pod, {"status": status})
 

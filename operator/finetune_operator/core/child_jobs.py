@@ -66,14 +66,17 @@ def _pod_spec(container: Manifest, account: str, around: Surroundings, mounts: M
     return spec
 
 
-def _rule(action: str, *codes: ExitCode) -> Manifest:
+def _rule(action: str, container: str, *codes: ExitCode) -> Manifest:
+    """For the exit codes of our container: one that a cluster injects has codes of its own."""
     values = sorted(int(code) for code in codes)
-    return {"action": action, "onExitCodes": {"operator": "In", "values": values}}
+    found = {"containerName": container, "operator": "In", "values": values}
+    return {"action": action, "onExitCodes": found}
 
 
 def _job(meta: Manifest, pod: Manifest) -> Manifest:
     """A child Job: the operator alone decides on another attempt; disruptions are not failures."""
     disrupted = {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget"}]}
+    container = pod["containers"][0]["name"]
     final = (
         ExitCode.BAD_DATA,
         ExitCode.GPU_OUT_OF_MEMORY,
@@ -90,8 +93,8 @@ def _job(meta: Manifest, pod: Manifest) -> Manifest:
             "podFailurePolicy": {
                 "rules": [
                     disrupted,
-                    _rule("Ignore", ExitCode.PREEMPTED),
-                    _rule("FailJob", *final),
+                    _rule("Ignore", container, ExitCode.PREEMPTED),
+                    _rule("FailJob", container, *final),
                 ]
             },
             "template": {"metadata": {"labels": dict(meta["labels"])}, "spec": pod},
@@ -118,7 +121,7 @@ def prepare_job(
     if config.tokenizer is not None:
         mounts = with_model(mounts, job)
     mounts = mounts.with_env(*(variable(env.name, env.value) for env in around.prepare_env))
-    container = _container("prepare", around.prepare_image, around, mounts)
+    container = _container(c.COMPONENT_PREPARE, around.prepare_image, around, mounts)
     container["command"] = ["python", "-m", "finetune_operator.prepare"]
     container["resources"] = {
         "requests": {"cpu": "50m", "memory": "128Mi"},
@@ -156,7 +159,7 @@ def training_job(job: FineTuneJob, name: str, claim: str, around: Surroundings) 
     ).with_env(*_reporting(job, around))
     if template and template.env:
         mounts = mounts.with_env(*(variable(env.name, env.value) for env in template.env))
-    container = _container("trainer", asked.image or around.trainer_image, around, mounts)
+    container = _container(c.COMPONENT_TRAINER, asked.image or around.trainer_image, around, mounts)
     if asked.resources:
         container["resources"] = asked.resources.model_dump(mode="json", exclude_none=True)
     pod = _pod_spec(container, TRAINER_ACCOUNT, around, mounts)

@@ -102,6 +102,8 @@ def test_the_operator_alone_decides_on_another_attempt(job: Manifest) -> None:
     assert rules[0]["onPodConditions"] == [{"type": "DisruptionTarget"}]
     assert rules[1]["onExitCodes"]["values"] == [75]
     assert rules[2]["onExitCodes"]["values"] == [65, 72, 74, 78]
+    (container,) = pod_of(job)["containers"]
+    assert {rule["onExitCodes"]["containerName"] for rule in rules[1:]} == {container["name"]}
     assert "ttlSecondsAfterFinished" not in spec
 
 

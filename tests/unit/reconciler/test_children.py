@@ -47,9 +47,10 @@ async def test_the_last_words_of_a_deleted_pod_are_heard(world: World) -> None:
     (pod,) = [p for p in world.api.all(PODS) if p["status"]["phase"] == "Running"]
     words = '{"code": 75, "reason": "Preempted", "message": "x", "checkpoint": {"step": 3}}'
     ended = {"exitCode": 75, "message": words, "finishedAt": timestamp(world.time)}
+    told = {"name": "trainer", "state": {"terminated": ended}}
     dying = {
         "metadata": {"deletionTimestamp": timestamp(world.time), "finalizers": ["gone-soon"]},
-        "status": {"phase": "Failed", "containerStatuses": [{"state": {"terminated": ended}}]},
+        "status": {"phase": "Failed", "containerStatuses": [told]},
     }
     world.api.remove(PODS, world.api.change(PODS, pod, dying))
     await work(world)

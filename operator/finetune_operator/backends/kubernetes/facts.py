@@ -76,11 +76,17 @@ def _moment(text: str | None) -> datetime | None:
     return parse_time(text) if text else None
 
 
+def _container_state(obj: Json) -> Json:
+    """Of our container, which is named after its component: a cluster may inject others."""
+    ours = obj["metadata"].get("labels", {}).get(LABEL_COMPONENT)
+    statuses = obj.get("status", {}).get("containerStatuses") or ()
+    return next((each.get("state", {}) for each in statuses if each["name"] == ours), {})
+
+
 def child_pod(obj: Json) -> ChildPod:
-    """A pod of one of our Jobs; it has one container."""
+    """A pod of one of our Jobs."""
     meta, status = obj["metadata"], obj.get("status", {})
-    containers = status.get("containerStatuses") or [{}]
-    state = containers[0].get("state", {})
+    state = _container_state(obj)
     waiting, terminated = state.get("waiting", {}), state.get("terminated", {})
     return ChildPod(
         name=meta["name"],
