@@ -12,7 +12,10 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1500)]
 
 
 def test_more_memory_and_a_retry_mend_a_kill_at_the_limit(space: Space, training: None) -> None:
-    run = space.run(tiny(**{"kubernetes.resources": {"limits": {"cpu": "1", "memory": "200Mi"}}}))
+    # Enough to load the libraries, at which the kernel could read their files anew for ever
+    # instead of killing, and far too little for the first step.
+    limits = {"cpu": "1", "memory": "700Mi"}
+    run = space.run(tiny(**{"kubernetes.resources": {"limits": limits}}))
     status = run.until_phase("Failed", within=TRAINED)
     # The supervisor's words, or the operator's own where the kernel ended the supervisor too.
     want = r"memory limit.*raise (spec\.)?kubernetes\.resources"
