@@ -1,4 +1,4 @@
-"""Decides which IP addresses a tenant's URL may reach.
+"""Decides which hosts and IP addresses a tenant's URL may reach.
 
 Pure but for the resolver at the end, which hands out checked addresses only, so that what was
 checked is what is connected to. Knows no HTTP.
@@ -25,42 +25,67 @@ Network = IPv4Network | IPv6Network
 
 _NAT64 = IPv6Network("64:ff9b::/96")
 _GLOBAL_UNICAST = IPv6Network("2000::/3")
+_CLUSTER_DOMAINS = (".svc", ".cluster.local")
 _AZURE_PLATFORM = IPv4Address("168.63.129.16")
 """Public by its number, but it is the host of the virtual machine that answers there."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AddressPolicy:
-    """Public addresses may be reached; `denied` ones never, `allowed` ones although private."""
+    """Public addresses may be reached; `denied` ones never, `allowed` ones although private.
+
+    Names of the cluster's own lead to `allowed` addresses alone, and nothing to the API server.
+    """
 
     allowed: tuple[Network, ...] = field(default_factory=tuple)
     denied: tuple[Network, ...] = field(default_factory=tuple)
+    api_server: str = ""
+    """Its host: an address, or a name."""
 
     @classmethod
-    def of(cls, allowed: Iterable[str], denied: Iterable[str]) -> "AddressPolicy":
+    def of(
+        cls, allowed: Iterable[str], denied: Iterable[str], api_server: str = ""
+    ) -> "AddressPolicy":
         """From CIDR ranges."""
         return cls(
             allowed=tuple(ip_network(text, strict=False) for text in allowed),
             denied=tuple(ip_network(text, strict=False) for text in denied),
+            api_server=api_server,
         )
 
-    def permits(self, text: str) -> bool:
-        """Whether an address, as text, may be connected to."""
+    def permits(self, text: str, host: str = "") -> bool:
+        """Whether an address, as text, may be connected to under the name `host`."""
         address = _unwrapped(ip_address(text))
+        if str(address) == self.api_server:
+            return False
         if any(address in network for network in self.allowed):
             return True
-        if any(address in network for network in self.denied):
+        if _is_clusters(host) or any(address in network for network in self.denied):
             return False
         return _is_public(address)
 
     def check(self, host: str, address: str) -> None:
         """SourceError if `host` must not be reached at `address`."""
-        if not self.permits(address):
-            raise SourceError(
-                f"{host} is an address inside the cluster or otherwise not public, which data may "
-                "not come from; use a public host, or ask for the chart's fetch.allowedRanges",
-                False,
-            )
+        if not self.permits(address, host):
+            raise _refused(host)
+
+    def check_name(self, host: str) -> None:
+        """SourceError if no address of `host` can be permitted: nobody is asked for one then."""
+        if host == self.api_server or (_is_clusters(host) and not self.allowed):
+            raise _refused(host)
+
+
+def _is_clusters(host: str) -> bool:
+    """Whether a name is of the cluster's own domain."""
+    return host.rstrip(".").lower().endswith(_CLUSTER_DOMAINS)
+
+
+def _refused(host: str) -> SourceError:
+    return SourceError(
+        f"{host} is an address inside the cluster or otherwise not public, which data may "
+        "not come from; use a public host, or ask for the chart's fetch.allowedRanges",
+        False,
+    )
 
 
 def _unwrapped(address: Address) -> Address:

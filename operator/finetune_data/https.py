@@ -6,6 +6,7 @@ or queries: those may hold signatures. Knows no rows.
 """
 
 import asyncio
+import os
 import socket
 import ssl
 from pathlib import Path
@@ -43,7 +44,11 @@ class Download:
         timeout: aiohttp.ClientTimeout = TIMEOUT,
     ) -> None:
         self._url = source.url
-        self._policy = AddressPolicy.of(source.allowed_ranges, source.denied_ranges)
+        self._policy = AddressPolicy.of(
+            source.allowed_ranges,
+            source.denied_ranges,
+            os.environ.get("KUBERNETES_SERVICE_HOST", ""),
+        )
         self._resolver = resolver
         self._max_bytes = max_bytes
         self._timeout = timeout
@@ -91,6 +96,7 @@ class Download:
             raise SourceError(f"{host} is asked for over {url.scheme}; only https is used", False)
         if url.user is not None or url.password is not None:
             raise SourceError(f"the address of {host} holds a user or password; remove it", False)
+        self._policy.check_name(host)
         if is_literal(host):
             self._policy.check(host, host)
         return url

@@ -44,7 +44,9 @@ SITE = web.AppKey("site", Site)
 @pytest.fixture
 async def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Site]:
     found = Site()
-    tls = make_server_certificate(tmp_path / "tls", "data.test", "other.test", "127.0.0.1")
+    tls = make_server_certificate(
+        tmp_path / "tls", "data.test", "other.test", "127.0.0.1", "data.team-a.svc"
+    )
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(tls.certificate, tls.key)
     app = web.Application()
@@ -200,6 +202,62 @@ async def test_an_address_is_refused(
     assert list((tmp_path / "out").iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("host", "api_server"),
+    [
+        pytest.param("kubernetes.default.svc", "", id="a Service"),
+        pytest.param("Hub.team-a.SVC.cluster.local.", "", id="a Service, in full and in capitals"),
+        pytest.param("db-0.db.team-a.svc", "", id="a pod of a StatefulSet"),
+        pytest.param("api.example.test", "api.example.test", id="the API server's name"),
+    ],
+)
+async def test_a_name_of_the_cluster_is_not_even_looked_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str, api_server: str
+) -> None:
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", api_server)
+    nobody = FakeDns({})
+
+    with pytest.raises(SourceError, match="is an address inside the cluster"):
+        await Download(source(f"https://{host}/x", allowed=[]), resolver=nobody).run(tmp_path)
+
+    assert nobody.asked == []
+
+
+@pytest.mark.parametrize(
+    ("address", "want"),
+    [
+        pytest.param("127.0.0.1", None, id="the exception of the chart"),
+        pytest.param("93.184.216.34", "is an address inside", id="a public one"),
+        pytest.param("10.96.0.7", "is an address inside", id="another of the cluster"),
+    ],
+)
+async def test_a_name_of_the_cluster_leads_to_the_chart_s_exceptions_alone(
+    site: Site, tmp_path: Path, address: str, want: str | None
+) -> None:
+    names = FakeDns({"data.team-a.svc": [[address]]})
+    download = Download(source(site.url("/file", host="data.team-a.svc")), resolver=names)
+
+    if want is None:
+        assert (await download.run(tmp_path / "out")).read_bytes() == CONTENT
+        return
+    with pytest.raises(SourceError, match=want):
+        await download.run(tmp_path / "out")
+
+
+@pytest.mark.parametrize("url", ["https://127.0.0.1:{port}/file", "https://data.test:{port}/file"])
+async def test_the_api_server_is_no_exception(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    """Although its address is within fetch.allowedRanges."""
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
+    target = source(url.format(port=site.port))
+
+    with pytest.raises(SourceError, match="is an address inside the cluster"):
+        await Download(target, resolver=dns()).run(tmp_path / "out")
+
+    assert site.paths == []
+
+
 @pytest.mark.parametrize("host", ["0x7f.1", "0x7f000001", "localhost"])
 async def test_names_that_only_the_system_reads_as_addresses(
     site: Site, tmp_path: Path, host: str
@@ -269,7 +327,7 @@ async def test_a_download_fails(
 async def test_a_file_that_is_too_large(site: Site, tmp_path: Path, path: str) -> None:
     download = Download(source(site.url(path)), resolver=dns(), max_bytes=len(CONTENT) - 1)
 
-    with pytest.raises(SourceError, match="larger than"):
+    with pytest.raises(SourceError, match="larger than 0 MiB; split it"):
         await download.run(tmp_path / "out")
 
     assert list((tmp_path / "out").iterdir()) == []

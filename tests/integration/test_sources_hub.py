@@ -7,6 +7,7 @@ import httpx2
 import pytest
 
 from finetune_api.pods import HubSource
+from finetune_data import sources
 from finetune_data.problems import SourceError
 from finetune_data.sources import fetch, fetch_tokenizer
 from support.chat_rows import numbered_rows, write_jsonl
@@ -95,6 +96,21 @@ def test_a_data_file_comes_alone(root: Path, tmp_path: Path) -> None:
 
     assert file == tmp_path / "training" / "data" / "train.jsonl"
     assert file.read_bytes() == (root / "datasets/org/sums/data/train.jsonl").read_bytes()
+
+
+def test_a_data_file_that_is_too_large_is_not_downloaded(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = (root / "datasets/org/sums/data/train.jsonl").stat().st_size
+    monkeypatch.setattr(sources, "MAX_FILE_BYTES", size)
+    fetch(data(), tmp_path / "just")
+    monkeypatch.setattr(sources, "MAX_FILE_BYTES", size - 1)
+
+    with pytest.raises(SourceError, match="the file at dataset org/sums is larger than") as caught:
+        fetch(data(), tmp_path / "out")
+
+    assert not caught.value.transient
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_revision_may_be_a_commit(hub: Hub, tmp_path: Path) -> None:
