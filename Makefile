@@ -92,6 +92,7 @@ test-slow: setup deploy ## The slow tests
 
 .PHONY: bench
 bench: setup ## The benchmarks; figures go to docs/benchmarks/ (kwok for them needs Go 1.26)
+	$(HACK) -m cluster build --kwok
 	$(HACK) -m bench
 
 ##@ Cluster

@@ -9,18 +9,21 @@ from pathlib import Path
 
 from cluster import binaries
 from cluster.controlplane import ControlPlane, Options
-from cluster.progress import Progress
-from cluster.settings import run_folder
+from cluster.settings import ClusterError, run_folder
 
 HACK = Path(__file__).parents[2] / "hack"
 
 
 @contextmanager
 def control_plane(folder: Path, options: Options | None = None) -> Iterator[ControlPlane]:
-    """A control plane on 127.0.0.1, ready; builds its programs the first time (minutes)."""
+    """A control plane on 127.0.0.1, ready.
+
+    Raises:
+        ClusterError: its programs are not built; that takes longer than a test may.
+    """
     options = options or Options()
-    with Progress() as progress:
-        binaries.build(options.modules, progress)
+    if missing := [module.name for module in binaries.missing(options.modules)]:
+        raise ClusterError(f"{', '.join(missing)} must be built first: `make build`")
     with ControlPlane(folder, options) as plane:
         yield plane
 
