@@ -90,9 +90,13 @@ def segment_attention(
     cu_seq_lens_q: "torch.Tensor",
     max_length_q: int,
     scaling: float | None = None,
+    softcap: float | None = None,
+    s_aux: "torch.Tensor | None" = None,
     **_: Any,
 ) -> tuple["torch.Tensor", None]:
     """Causal attention within the bounds `cu_seq_lens_q`; tensors are (1, heads, length, width)."""
+    if softcap is not None or s_aux is not None:
+        raise NotImplementedError("capped scores and sinks are not computed here")
     if query.is_cuda:
         return _varlen(query, key, value, cu_seq_lens_q, max_length_q, scaling), None
     return _per_segment(query, key, value, cu_seq_lens_q.tolist(), scaling), None
