@@ -8,8 +8,10 @@ import pytest
 
 from finetune_api.pods import ProgressUpdate
 from finetune_trainer.checkpoints import Checkpoints
+from finetune_trainer.errors import TrainerError
 from support.chat_rows import numbered_rows, write_jsonl
 from support.progress_receiver import environment, receiver
+from support.tiny_model import make_model
 from support.training import Ended, config, data_file, events, losses, run_pod, train_here
 
 pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore")]
@@ -157,6 +159,16 @@ def test_a_resumed_run_keeps_what_was_decided(
     second = train_here(config(tmp_path, tiny_model, packing="Always", microBatchSize=4))
 
     assert second.resolved == first.resolved
+
+
+def test_other_weights_than_at_the_start_are_refused(tmp_path: Path, tiny_model: Path) -> None:
+    base = shutil.copytree(tiny_model, tmp_path / "base")
+    task = config(tmp_path, base)
+    train_here(task)
+    make_model(base, seed=1)
+
+    with pytest.raises(TrainerError, match="org/tiny holds other weights"):
+        train_here(task)
 
 
 def test_what_was_decided_outlives_a_pod_without_a_checkpoint(

@@ -19,6 +19,7 @@ from finetune_trainer.errors import TrainerError, bad_config, bad_data, data_cha
 
 VERSION = "modelVersion"
 """Under this name `resolved` says which weights the training began with."""
+_END_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +59,7 @@ def base_model(config: TrainerConfig, scratch: Path, before: Mapping[str, Resolv
         version = Resolved(value=commit, reason=reason)
     folder = _fetch(source, config.model_display, scratch / "model", Reason.MODEL_UNAVAILABLE)
     if isinstance(source, FileSource):
-        version = Resolved(value=_weights(folder), reason="names and sizes of the weight files")
+        version = Resolved(value=_weights(folder), reason="digest of the weight files' ends")
         if known not in (None, version.value):
             raise bad_config(
                 f"{config.model_display} holds other weights than when this training began: "
@@ -68,10 +69,15 @@ def base_model(config: TrainerConfig, scratch: Path, before: Mapping[str, Resolv
 
 
 def _weights(folder: Path) -> str:
-    """What tells weight files from others, without reading all of them."""
-    files = sorted(folder.glob("*.safetensors"))
-    listing = "".join(f"{file.name} {file.stat().st_size}\n" for file in files)
-    return hashlib.sha256(listing.encode()).hexdigest()[:16]
+    """What tells weight files from others, by names, sizes and ends: whole they are gigabytes."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.glob("*.safetensors")):
+        size = path.stat().st_size
+        digest.update(f"{path.name} {size}\n".encode())
+        with path.open("rb") as file:
+            file.seek(max(0, size - _END_BYTES))
+            digest.update(file.read())
+    return digest.hexdigest()[:16]
 
 
 def _rows(file: DataFile, scratch: Path) -> Rows:
