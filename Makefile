@@ -71,8 +71,9 @@ lint: setup ## Format, style, types, import borders, and that generated files ar
 
 ##@ Test
 .PHONY: build
-build: setup ## Build what the tests run: Kubernetes from its Go modules (once, minutes)
+build: setup ## Make what the tests run: Kubernetes from its Go modules, a small model (once, minutes)
 	$(HACK) -m cluster build
+	$(HACK) hack/smollm2.py
 
 .PHONY: test-unit
 test-unit: setup ## Pure decisions, under 10 s

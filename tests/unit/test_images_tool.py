@@ -100,6 +100,7 @@ def test_uv_installs_from_where_pip_does(
         ["sh", "-c", 'eval "$(python3 -IS -c "$CODE")" && env'],
         env={
             "PATH": "/usr/local/bin:/usr/bin:/bin",
+            "HOME": str(tmp_path),
             "CODE": f"import sys; sys.path.append({str(HACK)!r}); import runpy;"
             " runpy.run_module('images.machine', run_name='__main__')",
             "PIP_CONFIG_FILE": str(configured),
