@@ -6,7 +6,7 @@ from finetune_api.pods import TrainerConfig
 from finetune_trainer.config import fingerprint
 from finetune_trainer.decisions import ModelFacts, Plan, as_before, decide
 from finetune_trainer.errors import TrainerError
-from finetune_trainer.hardware import Hardware, bf16_pays, usable_threads
+from finetune_trainer.hardware import Hardware, bf16_pays, refuse_many, usable_threads
 
 GIB = 1 << 30
 ROWS = [200] * 449
@@ -189,6 +189,15 @@ def test_a_resumed_run_decides_as_before_on_other_hardware() -> None:
     assert after.micro_batch_size == before.micro_batch_size == 8
     assert after.learning_rate == before.learning_rate
     assert after.bf16
+
+
+def test_more_than_one_gpu_would_be_paid_for_and_not_used() -> None:
+    refuse_many(1)
+
+    with pytest.raises(TrainerError, match="The pod has 2 GPUs, but this release trains on") as no:
+        refuse_many(2)
+
+    assert no.value.code == 78
 
 
 @pytest.mark.parametrize(

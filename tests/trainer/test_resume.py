@@ -18,6 +18,7 @@ pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore")]
 
 
 STEPS = 18
+DROPOUT = {"dropout": 0.25}
 
 
 def long_task(folder: Path, model: Path, **changes: Any) -> dict[str, Any]:
@@ -29,23 +30,48 @@ def at_step(step: int) -> Any:
     return lambda line: line["event"] == "step" and line["step"] >= step
 
 
+def run_through(folder: Path, model: Path, **changes: Any) -> Ended:
+    """The same without an interruption, and with one checkpoint, at its end."""
+    task = long_task(folder, model, **changes) | {"checkpointEverySeconds": 300}
+    return run_pod(task, folder)
+
+
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Ended:
-    folder = tmp_path_factory.mktemp("uninterrupted")
-    return run_pod(long_task(folder, tiny_model) | {"checkpointEverySeconds": 300}, folder)
+    return run_through(tmp_path_factory.mktemp("uninterrupted"), tiny_model)
+
+
+@pytest.fixture(scope="module")
+def with_dropout(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Ended:
+    return run_through(tmp_path_factory.mktemp("dropout"), tiny_model, lora=DROPOUT)
 
 
 @pytest.mark.parametrize(
-    ("send", "want_code"),
+    ("send", "want_code", "through", "changes"),
     [
-        pytest.param(signal.SIGTERM, 75, id="SIGTERM: saved at the end of the step"),
-        pytest.param(signal.SIGKILL, -9, id="SIGKILL: from the newest complete checkpoint"),
+        pytest.param(
+            signal.SIGTERM, 75, "uninterrupted", {}, id="SIGTERM: saved at the end of the step"
+        ),
+        pytest.param(
+            signal.SIGKILL, -9, "uninterrupted", {}, id="SIGKILL: from the newest checkpoint"
+        ),
+        pytest.param(
+            signal.SIGTERM, 75, "with_dropout", {"lora": DROPOUT},
+            id="dropout: the same units are dropped",
+        ),
     ],
-)
+)  # fmt: skip
 def test_an_interrupted_run_ends_like_an_uninterrupted_one(
-    tmp_path: Path, tiny_model: Path, uninterrupted: Ended, send: signal.Signals, want_code: int
+    tmp_path: Path,
+    tiny_model: Path,
+    request: pytest.FixtureRequest,
+    send: signal.Signals,
+    want_code: int,
+    through: str,
+    changes: dict[str, Any],
 ) -> None:
-    task = long_task(tmp_path, tiny_model)
+    whole: Ended = request.getfixturevalue(through)
+    task = long_task(tmp_path, tiny_model, **changes)
     first = run_pod(task, tmp_path, when=at_step(7), send=send)
     assert first.code == want_code
     if send == signal.SIGTERM:
@@ -57,9 +83,9 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(
     assert second.code == 0, second.errors
     resumed = second.report["resumedFrom"]
     assert 6 <= resumed < STEPS
-    want = losses(uninterrupted.log)
+    want = losses(whole.log)
     assert losses(second.log) == {step: want[step] for step in range(resumed + 1, STEPS + 1)}
-    assert second.report["metrics"] == uninterrupted.report["metrics"]
+    assert second.report["metrics"] == whole.report["metrics"]
 
 
 def with_validation(folder: Path, model: Path) -> dict[str, Any]:

@@ -99,17 +99,32 @@ def test_full_training_publishes_the_format_that_came(tmp_path: Path, tiny_model
     )
 
 
-def test_a_loss_that_is_not_finite_stops_before_it_is_saved(
-    tmp_path: Path, tiny_model: Path
+@pytest.mark.parametrize("peft", ["LoRA", "None"])
+@pytest.mark.parametrize(
+    ("changes", "want"),
+    [
+        pytest.param({}, "is not finite at step 2", id="the loss of a step"),
+        pytest.param(
+            {"checkpointEverySeconds": 0}, "The model is not finite at step 1", id="at a checkpoint"
+        ),
+        pytest.param(
+            {"maxSteps": 1, "epochs": None}, "The model is not finite at step 1",
+            id="by the last update, whose loss was still fine",
+        ),
+    ],
+)  # fmt: skip
+def test_what_has_diverged_is_never_saved(
+    tmp_path: Path, tiny_model: Path, peft: str, changes: dict[str, Any], want: str
 ) -> None:
-    task = config(tmp_path, tiny_model, learningRate=1e30, peft="None")
+    task = config(tmp_path, tiny_model, learningRate=1e38, peft=peft, **changes)
 
-    with pytest.raises(TrainerError, match="not finite at step 2") as end:
+    with pytest.raises(TrainerError, match=want) as end:
         train_here(task)
 
     assert end.value.code == 74
-    assert "in a new FineTuneJob" in str(end.value)
+    assert "give a lower learning rate, or data without broken rows, in a new" in str(end.value)
     assert not list((tmp_path / "out").glob("checkpoints/checkpoint-*"))
+    assert not (tmp_path / "out" / "result").exists()
 
 
 def test_a_shorter_limit_truncates_and_says_so(tmp_path: Path, tiny_model: Path) -> None:

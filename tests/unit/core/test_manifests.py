@@ -9,8 +9,9 @@ from finetune_api import constants as c
 from finetune_api.backends import EnvVar, Toleration, TolerationOperator
 from finetune_api.job import FineTuneJob
 from finetune_operator.core import child_jobs, manifests, names, podconfig
+from finetune_operator.core.conditions import parse_time
 from finetune_operator.core.manifests import Manifest, Surroundings
-from support.builders import UID, a_job, prepared, started
+from support.builders import UID, a_job, prepared, stamp, started
 
 AROUND = Surroundings(
     prepare_image="operator:1",
@@ -364,6 +365,7 @@ def test_the_trainer_is_told_what_the_data_must_be() -> None:
     )
     assert config.training.sha256 == "ab" * 32
     assert (config.job_uid, config.attempt, config.seed) == (UID, 2, 7)
+    assert config.created == parse_time(stamp(-60))
     assert (config.lora.rank, config.lora.dropout) == (8, 0.1)
     assert config.lora.target_modules == "AllLinear"
     assert config.model_display == "HuggingFaceTB/SmolLM2-135M-Instruct"
@@ -400,4 +402,5 @@ def test_sources(source: Manifest, want: tuple[str, str]) -> None:
         denied_ranges=[],
     )
     assert (config.training.source.kind, config.training.display) == want
+    assert config.created == parse_time(stamp(-60))
     assert config.training.sha256 is None
