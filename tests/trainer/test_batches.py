@@ -42,6 +42,7 @@ def test_nothing_of_a_step_is_lost(packing: bool, rows: int) -> None:
     targets = sum(int((micro["targets"] != -100).sum()) for micro in step["micro_batches"])
     assert targets == step["supervised"] == sum(n - n // 2 for n in LENGTHS)
     assert step["tokens"] == sum(LENGTHS)
+    assert step["probe"]["input_ids"].shape == (1, min(LENGTHS))
 
 
 def test_packed_rows_keep_their_own_positions() -> None:

@@ -27,9 +27,11 @@ class StepCollator:
     pad_token: int
 
     def __call__(self, examples: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        """The step; its loss is the mean over `supervised` tokens."""
+        """The step; its loss is the mean over `supervised` tokens. `probe` is its shortest row."""
+        shortest = min(examples, key=lambda example: len(example["input_ids"]))
         return {
             "micro_batches": list(self.micro_batches(examples)),
+            "probe": next(self.micro_batches([shortest])),
             "supervised": sum(
                 label != IGNORED for example in examples for label in example["labels"]
             ),

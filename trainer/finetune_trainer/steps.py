@@ -27,7 +27,7 @@ class WholeSteps:
     accelerator: Any
     compute_loss_context_manager: Any
     state: Any
-    _newest: MicroBatch
+    _probe: MicroBatch
 
     def training_step(
         self, model: Any, inputs: dict[str, Any], num_items_in_batch: object = None
@@ -43,7 +43,7 @@ class WholeSteps:
             self.accelerator.backward(loss)
             losses.append(loss.detach())
         self.meter.tokens += inputs["tokens"]
-        self._newest = inputs["micro_batches"][-1]
+        self._probe = inputs["probe"]
         return torch.stack(losses).sum()
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
@@ -52,7 +52,7 @@ class WholeSteps:
 
         model.eval()  # dropout would draw from the generator that is saved
         with torch.no_grad(), self.compute_loss_context_manager():
-            loss = summed_loss(model, self._newest)
+            loss = summed_loss(model, self._probe)
         weights = (each for each in model.parameters() if each.requires_grad)
         sound = torch.stack([loss.isfinite(), *(each.isfinite().all() for each in weights)])
         if not sound.all():
