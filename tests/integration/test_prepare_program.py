@@ -95,52 +95,6 @@ def test_data_of_a_job_in_the_cluster(hub: Hub, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "asked", "question", "want"),
-    [
-        pytest.param(None, None, 1100, "line 61: no answer is left within 1024", id="the default"),
-        pytest.param(
-            {"max_position_embeddings": 8192}, None, 1100, "within 1024", id="a model that reads on"
-        ),
-        pytest.param(
-            {"max_position_embeddings": 512}, None, 600, "within 512", id="a model that reads less"
-        ),
-        pytest.param(
-            {"text_config": {"max_position_embeddings": 512}}, None, 600, "within 512",
-            id="a model that reads less, and pictures",
-        ),
-        pytest.param(
-            {"max_position_embeddings": 8192}, 600, 700, "within 600", id="the spec asks for less"
-        ),
-        pytest.param(
-            {"max_position_embeddings": 8192}, 2048, 1100, None, id="the spec asks for more"
-        ),
-    ],
-)  # fmt: skip
-def test_rows_are_checked_up_to_where_training_cuts(
-    settings: dict[str, Any] | None,
-    asked: int | None,
-    question: int,
-    want: str | None,
-    tmp_path: Path,
-) -> None:
-    """The tokenizer makes a token of each letter."""
-    folder = make_tokenizer(tmp_path / "model")
-    if settings is not None:
-        (folder / "config.json").write_text(json.dumps(settings))
-    rows = [*numbered_rows(60), row(user("x" * question), assistant("y"))]
-    config = config_of(
-        file_of(write_jsonl(tmp_path / "train.jsonl", rows)),
-        tokenizer=FileSource(path=str(folder)),
-        max_sequence_length=asked,
-    )
-
-    ended = run_prepare(config, tmp_path)
-
-    assert ended.code == (ExitCode.OK if want is None else ExitCode.BAD_DATA)
-    assert (want or "") in (ended.report.message or "")
-
-
-@pytest.mark.parametrize(
     ("trusted", "want_code", "want_message"),
     [
         pytest.param(True, ExitCode.OK, "None", id="trusted"),

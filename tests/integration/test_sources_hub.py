@@ -46,7 +46,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for file in MODEL_FILES | LEFT_OUT:
             (folder / file).parent.mkdir(exist_ok=True)
             (folder / file).write_bytes(file.encode() * 100)
-    write_jsonl(root / "datasets" / "org" / "sums" / "data" / "train.jsonl", numbered_rows(60))
+    for name in ("sums", "gated"):
+        write_jsonl(root / "datasets" / "org" / name / "data" / "train.jsonl", numbered_rows(60))
     return root
 
 
@@ -119,10 +120,11 @@ def test_a_revision_may_be_a_commit(hub: Hub, tmp_path: Path) -> None:
     assert visible(fetch(model(revision=commit), tmp_path / "model")) >= MODEL_FILES
 
 
-def test_a_token_opens_a_gated_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_token_opens_what_is_gated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", MEMBER)
 
     assert visible(fetch(model("gated"), tmp_path / "model")) >= MODEL_FILES
+    assert fetch(data(repo="org/gated"), tmp_path / "data").is_file()
 
 
 @pytest.mark.parametrize(
@@ -140,6 +142,8 @@ def test_a_token_opens_a_gated_model(tmp_path: Path, monkeypatch: pytest.MonkeyP
                      "hub; check that HF_TOKEN", id="gated, to somebody else"),
         pytest.param(model(), "expired", "the hub refused access to model org/tiny (401); check "
                      "that HF_TOKEN", id="a token that nobody issued"),
+        pytest.param(data(repo="org/gated"), None, "dataset org/gated is gated; accept its terms "
+                     "on the hub; `secretRef`", id="gated data, to a stranger"),
         pytest.param(data("data/none.jsonl"), None,
                      "dataset org/sums has no file data/none.jsonl at main", id="no such file"),
         pytest.param(data(revision="v9"), None, "dataset org/sums has no revision v9",
