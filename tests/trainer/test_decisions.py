@@ -189,6 +189,8 @@ def test_a_resumed_run_decides_as_before_on_other_hardware() -> None:
     assert after.micro_batch_size == before.micro_batch_size == 8
     assert after.learning_rate == before.learning_rate
     assert after.bf16
+    assert after.packing
+    assert not plan(closed, model(packable=False), hardware=hardware).packing
 
 
 def test_more_than_one_gpu_would_be_paid_for_and_not_used() -> None:

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     import torch
 
 NAME = "finetune_segments"
-_NOISE = {"float32": 1e-3, "bfloat16": 0.1}
+_NOISE = 1e-3
+_NOISE_BF16 = 0.1
 """How much of the logits' size they may differ by: a row that leaks into another is far beyond."""
 
 
@@ -27,12 +28,12 @@ def register() -> None:
     AttentionMaskInterface.register(NAME, no_mask)
 
 
-def can_pack(model: Any) -> bool:
+def can_pack(model: Any, *, bf16: bool) -> bool:
     """Whether rows that share a sequence come out of a loaded model as each does alone.
 
     Tried out, because no architecture says so: some carry a state from row to row, some do not
     pass on where rows begin, and some devices lack the kernels. Only windows are longer than what
-    is tried. The model has its own attention afterwards.
+    is tried. `bf16`: training computes in it. The model has its own attention afterwards.
     """
     import torch
 
@@ -42,7 +43,7 @@ def can_pack(model: Any) -> bool:
     model.eval()
     own = model.config._attn_implementation
     rows = [list(range(start, end)) for start, end in ((5, 22), (9, 20))]
-    with torch.no_grad():
+    with torch.no_grad(), torch.autocast(model.device.type, torch.bfloat16, enabled=bf16):
         alone = torch.cat([_logits(model, input_ids=torch.tensor([row])) for row in rows], 1)
         try:
             model.set_attn_implementation(NAME)
@@ -53,7 +54,7 @@ def can_pack(model: Any) -> bool:
             return False
         finally:
             model.set_attn_implementation(own)
-    noise = _NOISE[str(model.dtype).removeprefix("torch.")]
+    noise = _NOISE_BF16 if bf16 else _NOISE
     return bool((together - alone).norm() <= noise * (alone - alone.mean()).norm())
 
 

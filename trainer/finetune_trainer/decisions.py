@@ -142,7 +142,8 @@ def as_before(
         "learning_rate_multiplier": None,
         "max_sequence_length": number("maxSequenceLength"),
         "micro_batch_size": number("microBatchSize"),
-        "packing": Packing.ALWAYS if value("packing") == "True" else Packing.NEVER,
+        # Auto: another device may lack the kernels, and padding computes the same.
+        "packing": Packing.AUTO if value("packing") == "True" else Packing.NEVER,
         "lora": lora,
     }
     bf16 = value("computedIn") == "bfloat16"

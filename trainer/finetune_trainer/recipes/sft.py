@@ -59,7 +59,7 @@ def _model_and_plan(task: Task, uncut: list[Example]) -> tuple[Any, Plan]:
         config, hardware = decisions.as_before(config, hardware, task.before)
     model = models.load(task.base.folder, bf16=decisions.base_in_bf16(config, hardware))
     model.to(hardware.device)
-    facts = models.facts(model, packable=attention.can_pack(model))
+    facts = models.facts(model, packable=attention.can_pack(model, bf16=hardware.fast_bf16))
     plan = decisions.decide(config, facts, [len(each.input_ids) for each in uncut], hardware)
     if plan.packing:
         model.set_attn_implementation(attention.NAME)
