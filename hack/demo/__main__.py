@@ -20,6 +20,12 @@ from deploy.tools import environment, kubectl
 _EXAMPLES = Path(__file__).parents[2] / "examples"
 _NAMES = ("sft-smollm2-gsm8k", "sft-azure-gsm8k")
 _DEADLINE_S = 1500.0
+_AFTERWARDS = f"""
+32 rows teach the style of the data, not arithmetic: the validation loss says more than one answer.
+
+To look around:  eval "$(PYTHONPATH=hack .venv/bin/python -m cluster env)"
+                 kubectl -n {install.DEMO} describe ftj {_NAMES[0]}
+To clean up:     make undeploy; make cluster-down"""
 
 
 def main() -> int:
@@ -36,6 +42,7 @@ def main() -> int:
         _show()
         print("\nOne held-out question, before and after (greedy):\n")
         print(ask(install.DEMO, images["trainer"], _output_claim(), f"{_NAMES[0]}/result"))
+        print(_AFTERWARDS)
     except ClusterError as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1

@@ -72,7 +72,4 @@ def describe(bad_rows: Sequence[BadRow], total: int) -> str:
 
 def sequence_too_long(asked: int, limit: int) -> str:
     """The sentence about rows that may be longer than the model reads."""
-    return (
-        f"maxSequenceLength is {asked}, but the model reads at most {limit} tokens: "
-        "lower it in a new FineTuneJob."
-    )
+    return f"maxSequenceLength is {asked}, but the model reads at most {limit} tokens: lower it."

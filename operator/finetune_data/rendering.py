@@ -20,7 +20,7 @@ MAX_TEXT_BYTES = 2 * 1024 * 1024
 Span = tuple[int, int]
 """The first character and the one behind the last."""
 
-_OTHER_MODEL = "use another model in a new FineTuneJob, or change the rows"
+_OTHER_MODEL = "use another model, or change the rows"
 
 
 class Template(Protocol):

@@ -97,8 +97,8 @@ def _take(check: FileCheck, item: ChatRow | BadRow) -> None:
 def _take_unanswered(check: FileCheck, tokens: TokenCounter) -> None:
     """Rows that seemed usable until they were counted."""
     problem = (
-        f"no answer is left within {tokens.limit} tokens: raise hyperparameters.maxSequenceLength "
-        "in a new FineTuneJob, or shorten or remove the row"
+        f"no answer is left within {tokens.limit} tokens: raise hyperparameters.maxSequenceLength, "
+        "or shorten or remove the row"
     )
     found = [BadRow(line=line, problem=problem) for line in tokens.unanswered_lines]
     check.bad_rows = sorted([*check.bad_rows, *found], key=lambda bad: bad.line)

@@ -11,33 +11,48 @@ from finetune_api.pods import FileSource, HttpsSource, HubSource, Source
 from finetune_data import https, hub
 from finetune_data.problems import MAX_FILE_BYTES, SourceError
 
-__all__ = ["SourceError", "fetch", "fetch_tokenizer"]
+__all__ = ["SourceError", "fetch", "fetch_model", "fetch_tokenizer"]
+
+_ADAPTER = "adapter_config.json"
 
 
 def fetch(source: Source, directory: Path) -> Path:
-    """The local file or folder of a source; what must be downloaded comes into `directory`.
+    """The local file of a source; what must be downloaded comes into `directory`.
 
-    A hub source without a path is a model: weights, settings, tokenizer and template only.
     SourceError says what is wrong and whether another try may help.
     """
-    return _fetch(source, directory, hub.MODEL_FILES)
-
-
-def fetch_tokenizer(source: HubSource | FileSource, directory: Path) -> Path:
-    """A folder with a model's tokenizer and chat template; no weights are downloaded."""
-    return _fetch(source, directory, hub.TOKENIZER_FILES)
-
-
-def _fetch(source: Source, directory: Path, patterns: Sequence[str]) -> Path:
     match source:
         case FileSource():
             return _mounted(Path(source.path).absolute())
-        case HubSource(path=None):
-            return hub.download_model(source, directory, patterns)
         case HubSource():
             return hub.download_file(source, directory, MAX_FILE_BYTES)
         case HttpsSource():
             return https.download(source, directory)
+
+
+def fetch_model(source: HubSource | FileSource, directory: Path) -> Path:
+    """A folder with a model: weights, settings, tokenizer and template only."""
+    return _whole(source, directory, hub.MODEL_FILES)
+
+
+def fetch_tokenizer(source: HubSource | FileSource, directory: Path) -> Path:
+    """A folder with a model's tokenizer and chat template; no weights are downloaded."""
+    return _whole(source, directory, hub.TOKENIZER_FILES)
+
+
+def _whole(source: HubSource | FileSource, directory: Path, patterns: Sequence[str]) -> Path:
+    """Of an adapter the libraries load the base alone, without a word."""
+    if isinstance(source, FileSource):
+        folder = _mounted(Path(source.path).absolute())
+    else:
+        folder = hub.download_model(source, directory, (*patterns, _ADAPTER))
+    if (folder / _ADAPTER).exists():
+        raise SourceError(
+            "this is an adapter, not a whole model; merge it into its base and name that, or name"
+            " the base",
+            False,
+        )
+    return folder
 
 
 def _mounted(path: Path) -> Path:

@@ -207,5 +207,5 @@ class Actor:
             self._out.orphaned()
         elif job.metadata.deletion_timestamp is not None:
             part = job.status.azure_open_ai
-            logger.info("Let go of the hosted job as it is: remote=%s", part and part.job_id)
+            logger.info("Let go of the object: remote=%s", part and part.job_id)
         return job

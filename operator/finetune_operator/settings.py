@@ -4,6 +4,7 @@ Knows no object of the cluster; the settings of one job are in its spec.
 """
 
 import re
+import ssl
 from collections.abc import Mapping
 from ipaddress import ip_network
 from pathlib import Path
@@ -240,6 +241,8 @@ class Settings(BaseModel):
                     f"{variable}: {file} is larger than {_AUTHORITIES_BYTES // 1024} KiB: leave the"
                     " public authorities out, which are trusted anyway"
                 )
+            if file and not _holds_authorities(file):
+                raise InvalidSettings(f"{variable}: {file} holds no certificates in PEM form")
 
     @property
     def account(self) -> str:
@@ -277,6 +280,14 @@ class Settings(BaseModel):
                 for error in e.errors()
             )
             raise InvalidSettings(f"The operator's settings cannot be used: {problems}") from None
+
+
+def _holds_authorities(file: str) -> bool:
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=file)
+    except ssl.SSLError:
+        return False
+    return True
 
 
 def _said(message: str) -> str:

@@ -109,7 +109,9 @@ class JobWriter:
         ready = conditions.get(new, ConditionType.READY)
         if ready is None or ready.reason == Reason.STARTING:
             return
-        warning = conditions.is_true(new, ConditionType.STALLED)
+        # What was asked for is no warning, although GitOps tools read it as one.
+        asked = ready.reason == Reason.CANCELLED
+        warning = conditions.is_true(new, ConditionType.STALLED) and not asked
         worse = warning and not conditions.is_true(old, ConditionType.STALLED)
         if was is not None and was.reason == ready.reason and not worse:
             return

@@ -202,7 +202,8 @@ def test_changed_authorities_restart_the_operator(of: str) -> None:
             "annotations"
         ]
 
-    assert annotations("one") != annotations("two")
+    pem = "-----BEGIN CERTIFICATE-----"
+    assert annotations(f"{pem}one") != annotations(f"{pem}two")
 
 
 @pytest.mark.parametrize(
@@ -336,6 +337,8 @@ def test_a_drain_leaves_a_standby(replicas: int, want: list[int]) -> None:
         pytest.param("fetch.allowedRanges={10.0.0.1}", "fetch.allowedRanges", id="no range"),
         pytest.param("fetch.deniedRanges={10.0.0.0/129}", "fetch.deniedRanges", id="too narrow"),
         pytest.param("azure.authorityHost=http://a", "authorityHost", id="tokens over http"),
+        pytest.param("azure.caBundle=x", "azure.caBundle", id="no certificate"),
+        pytest.param("fetch.caBundle=x", "fetch.caBundle", id="no certificate for pods"),
         pytest.param(
             "azure.caBundle=x,azure.caConfigMap.name=y", "azure", id="the CA from two places"
         ),

@@ -9,7 +9,7 @@ import pytest
 from finetune_api.pods import HubSource
 from finetune_data import sources
 from finetune_data.problems import SourceError
-from finetune_data.sources import fetch, fetch_tokenizer
+from finetune_data.sources import fetch, fetch_model, fetch_tokenizer
 from support.chat_rows import numbered_rows, write_jsonl
 from support.hub import Hub
 from support.tiny_tokenizer import make_tokenizer
@@ -81,7 +81,7 @@ def visible(folder: Path) -> set[str]:
 
 
 def test_a_model_comes_without_code_and_pickles(root: Path, tmp_path: Path) -> None:
-    folder = fetch(model(), tmp_path / "model")
+    folder = fetch_model(model(), tmp_path / "model")
 
     assert visible(folder) == MODEL_FILES | TOKENIZER_FILES
     for name in MODEL_FILES:
@@ -117,13 +117,13 @@ def test_a_data_file_that_is_too_large_is_not_downloaded(
 def test_a_revision_may_be_a_commit(hub: Hub, tmp_path: Path) -> None:
     commit = httpx2.get(f"{hub.url}/api/models/org/tiny").json()["sha"]
 
-    assert visible(fetch(model(revision=commit), tmp_path / "model")) >= MODEL_FILES
+    assert visible(fetch_model(model(revision=commit), tmp_path / "model")) >= MODEL_FILES
 
 
 def test_a_token_opens_what_is_gated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", MEMBER)
 
-    assert visible(fetch(model("gated"), tmp_path / "model")) >= MODEL_FILES
+    assert visible(fetch_model(model("gated"), tmp_path / "model")) >= MODEL_FILES
     assert fetch(data(repo="org/gated"), tmp_path / "data").is_file()
 
 
@@ -165,7 +165,7 @@ def test_the_hub_refuses(
         monkeypatch.setenv("HF_TOKEN", token)
 
     with pytest.raises(SourceError) as caught:
-        fetch(source, tmp_path / "out")
+        (fetch if source.path else fetch_model)(source, tmp_path / "out")
 
     assert str(caught.value).startswith(want)
     assert "http" not in str(caught.value)

@@ -80,7 +80,13 @@ class FakeApi:
         return self._request("list", resource, found)
 
     async def create(
-        self, resource: Resource, namespace: str, body: Json, *, dry_run: bool = False
+        self,
+        resource: Resource,
+        namespace: str,
+        body: Json,
+        *,
+        dry_run: bool = False,
+        strict: bool = False,
     ) -> Json:
         if dry_run:
             return self._request("create", resource, lambda: body)

@@ -156,7 +156,7 @@ def test_every_value_has_a_reason() -> None:
         pytest.param(
             {"maxSequenceLength": 9000},
             {},
-            "reads at most 8192 tokens: lower it in a new FineTuneJob",
+            "reads at most 8192 tokens: lower it",
             id="sequence length",
         ),
     ],

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from finetune_api.pods import DataFile, FileSource, HubSource, Source, TrainerConfig
+from finetune_api.pods import DataFile, FileSource, HubSource, TrainerConfig
 from finetune_api.reasons import ExitCode, Reason
 from finetune_api.status import Resolved
 from finetune_data import hub, sources
@@ -57,7 +57,8 @@ def base_model(config: TrainerConfig, scratch: Path, before: Mapping[str, Resolv
             commit = known or hub.commit_of(source)
         source = source.model_copy(update={"revision": commit})
         version = Resolved(value=commit, reason=reason)
-    folder = _fetch(source, config.model_display, scratch / "model", Reason.MODEL_UNAVAILABLE)
+    with _explained(config.model_display, Reason.MODEL_UNAVAILABLE):
+        folder = sources.fetch_model(source, _made(scratch / "model"))
     if isinstance(source, FileSource):
         version = Resolved(value=_weights(folder), reason="digest of the weight files' ends")
         if known not in (None, version.value):
@@ -81,7 +82,8 @@ def _weights(folder: Path) -> str:
 
 
 def _rows(file: DataFile, scratch: Path) -> Rows:
-    path = _fetch(file.source, file.display, scratch, Reason.DATA_UNAVAILABLE)
+    with _explained(file.display, Reason.DATA_UNAVAILABLE):
+        path = sources.fetch(file.source, _made(scratch))
     digest = sha256_of(path)
     if file.sha256 is not None and digest != file.sha256:
         raise data_changed(
@@ -95,10 +97,9 @@ def _rows(file: DataFile, scratch: Path) -> Rows:
     return Rows(rows=rows, sha256=digest, bytes=path.stat().st_size, display=file.display)
 
 
-def _fetch(source: Source, display: str, directory: Path, reason: Reason) -> Path:
+def _made(directory: Path) -> Path:
     directory.mkdir(parents=True, exist_ok=True)
-    with _explained(display, reason):
-        return sources.fetch(source, directory)
+    return directory
 
 
 @contextmanager

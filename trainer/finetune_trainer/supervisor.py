@@ -82,7 +82,7 @@ def _words(code: int, reason: Reason, message: str, report: Words | None) -> Wor
 
 def _memory_sentence() -> str:
     limit = cgroup.memory_limit()
-    size = f" of {limit / (1 << 30):.3g} GiB" if limit else ""
+    size = f" of {limit >> 20} MiB" if limit else ""
     return (
         f"The training process was killed, most likely at the container's memory limit{size}: "
         "raise spec.kubernetes.resources.limits.memory, then ask for a retry."

@@ -91,9 +91,17 @@ class Api:
         return [item async for page in pages for item in page.items]
 
     async def create(
-        self, resource: Resource, namespace: str | None, body: Json, *, dry_run: bool = False
+        self,
+        resource: Resource,
+        namespace: str | None,
+        body: Json,
+        *,
+        dry_run: bool = False,
+        strict: bool = False,
     ) -> Json:
         """The object as created, or, with `dry_run`, as it would be.
+
+        `strict` refuses fields that the API server does not know, which it drops otherwise.
 
         Raises:
             AlreadyExists: the name is taken.
@@ -106,7 +114,9 @@ class Api:
             name=body["metadata"].get("name", "") if "metadata" in body else "",
         )
         path = resource.path(namespace)
-        params = {"dryRun": "All"} if dry_run else None
+        params = {"dryRun": "All"} if dry_run else {}
+        if strict:
+            params["fieldValidation"] = "Strict"
         created = await self._send("POST", asked, body=body, path=path, params=params)
         if created is None:
             raise Transient(Reason.API_ERROR, f"The namespace or the kind does not exist ({asked})")

@@ -77,5 +77,9 @@ def _forbidden(asked: Request, answer: Json, message: str) -> Exception:
     if any(cause.get("reason") == "NamespaceTerminating" for cause in causes):
         return NamespaceTerminating(Reason.API_ERROR, message)
     if "exceeded quota" in message:
-        return Transient(Reason.QUOTA_EXCEEDED, message, waits_for_user=True)
+        advice = (
+            "The namespace's ResourceQuota is used up: free some (PersistentVolumeClaims of deleted"
+            f" FineTuneJobs stay), or raise it ({message})"
+        )
+        return Transient(Reason.QUOTA_EXCEEDED, advice, waits_for_user=True)
     return Transient(asked.denied, message, waits_for_user=True)

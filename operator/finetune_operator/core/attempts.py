@@ -17,10 +17,15 @@ def is_over(status: FineTuneJobStatus) -> bool:
     return not status.attempts or status.attempts[-1].end_time is not None
 
 
-def begin(job: FineTuneJob, now: datetime, **backend: object) -> FineTuneJobStatus:
-    """Status with the next attempt; what is frozen from here on is the generation that was read."""
+def begin(
+    job: FineTuneJob, now: datetime, *, above: int = 0, **backend: object
+) -> FineTuneJobStatus:
+    """Status with the next attempt, numbered above all that are known of.
+
+    What is frozen from here on is the generation that was read.
+    """
     status = job.status
-    number = (status.attempt or 0) + 1
+    number = max(status.attempt or 0, above) + 1
     shown = [*(status.attempts or []), Attempt(number=number, start_time=timestamp(now))]
     begun = status.model_copy(
         update={

@@ -143,7 +143,7 @@ def no_tokens(host: str, status: int | None) -> Transient | None:
 
 def no_answer(call: Call) -> OperatorError:
     """The request went out, and no usable answer came."""
-    message = f"{call.host} gave no answer."
+    message = f"{call.host} gave no answer that can be used."
     if call.purpose is Purpose.CREATE:
         return Ambiguous(Reason.CONFIRMING_SUBMISSION, message + _MAY_EXIST)
     return Transient(Reason.SERVICE_UNAVAILABLE, message)
@@ -157,7 +157,9 @@ def quotable(words: str) -> str:
 
 def _quoted(words: str) -> str:
     said = quotable(words)
-    return f" The service says: {said}" if said else ""
+    if not said:
+        return ""
+    return f" The service says: {said}" + ("" if said[-1] in ".!?…" else ".")
 
 
 def _wait(asked: float | None, otherwise: float) -> float:

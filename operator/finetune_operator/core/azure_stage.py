@@ -77,12 +77,15 @@ def _unknown(seen: Observed, policy: Policy) -> Outcome:
     """The service does not know the job: a job just created may only be late to show."""
     message = (
         f"The service does not know job {hosted(seen.job.status).job_id}: check that"
-        " the endpoint is the account that trains it; it is never submitted again by itself"
+        " the endpoint is the account that trains it; it is never submitted again by itself:"
+        " if it is gone, delete this FineTuneJob and create a new one"
     )
     began = conditions.parse_time((seen.job.status.attempts or [])[-1].start_time)
     left = policy.stalled_after - (seen.now - began).total_seconds()
     tell = conditions.working if left > 0 else conditions.waiting_for_user
     phase = seen.job.status.phase or Phase.PENDING
+    if phase is Phase.SUSPENDED and not seen.job.spec.suspend:
+        phase = Phase.RUNNING
     summary = tell(phase, Reason.REMOTE_JOB_NOT_FOUND, message)
     return Outcome(
         summary=conditions.keep_suspended(seen.job.status, summary),
@@ -191,7 +194,10 @@ def _running(status: FineTuneJobStatus, job: RemoteJob) -> Summary:
     if job.raw_status in _PAUSED:
         message = "The service paused the job itself; it goes on when the service or you resume it"
         return conditions.working(Phase.RUNNING, Reason.SERVICE_PAUSED, message, *accepted())
-    message = f"The service reports the status {job.raw_status[:64]!r}, which is not known here"
+    message = (
+        f"The service reports the status {job.raw_status[:64]!r}, which is not known here;"
+        " the job is followed on"
+    )
     phase = status.phase or Phase.PENDING
     return conditions.working(phase, Reason.UNKNOWN_REMOTE_STATUS, message, *accepted())
 

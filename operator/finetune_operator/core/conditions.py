@@ -205,6 +205,10 @@ def succeeded(message: str) -> Summary:
     )
 
 
+_NEW_JOB = "new FineTuneJob"
+"""What only another job mends is not helped by running this one again."""
+
+
 def failed(reason: Reason, message: str, *extra: Fact) -> Summary:
     """Over, without a result, until a retry is asked for."""
     fact = Fact(type=ConditionType.SUCCEEDED, status=FALSE, reason=reason, message=message)
@@ -214,7 +218,7 @@ def failed(reason: Reason, message: str, *extra: Fact) -> Summary:
         message=message,
         stalled=True,
         extra=(fact, *extra),
-        can_run_again=True,
+        can_run_again=_NEW_JOB not in message,
     )
 
 

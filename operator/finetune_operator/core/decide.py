@@ -127,7 +127,8 @@ def _edited_since(seen: Observed) -> Summary | None:
     ready = conditions.get(status, ConditionType.READY)
     ended = conditions.get(status, ConditionType.SUCCEEDED)
     over = ended is not None and ended.status is conditions.FALSE
-    if ready is None or ended is None or not over or seen.job.spec.cancel:
+    stopped = seen.job.spec.cancel or seen.job.spec.suspend
+    if ready is None or ended is None or not over or stopped:
         return None
     if status.observed_generation == meta.generation:
         return None

@@ -95,8 +95,15 @@ def _next_attempt(seen: Observed, policy: Policy) -> Outcome:
             return Outcome(look_again_after=wait)
     if (lost := claims.lost(seen)) is not None:
         return lost
+    # After a status was lost there may be Jobs that it said nothing of any more.
+    known = [names.attempt_number(child.name) or 0 for child in seen.jobs]
     started = attempts.begin(
-        seen.job, seen.now, kubernetes=_fresh(status), progress=_saved(status), result=None
+        seen.job,
+        seen.now,
+        above=max(known, default=0),
+        kubernetes=_fresh(status),
+        progress=_saved(status),
+        result=None,
     )
     return Outcome(action=WriteStatus(status=started))
 

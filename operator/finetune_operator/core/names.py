@@ -15,6 +15,7 @@ MARKER_LENGTH = 10
 """Hex digits; the end of a hosted job's suffix."""
 _MAX_NAME = 63
 _PREPARE = re.compile(r"-p[0-9]+-([0-9]+)$")
+_TRAINING = re.compile(r"-a([0-9]+)$")
 _TRAINING_FIELDS = ("model", "method", "hyperparameters", "seed")
 
 
@@ -51,6 +52,12 @@ def next_prepare(taken: Iterable[str]) -> int:
 def training_name(job: FineTuneJob, attempt: int) -> str:
     """The name of an attempt's Job."""
     return child_name(job, f"a{attempt}")
+
+
+def attempt_number(name: str) -> int | None:
+    """The attempt that the name of a training Job ends in; None for any other Job's name."""
+    found = _TRAINING.search(name)
+    return None if found is None else int(found[1])
 
 
 def output_claim_name(job: FineTuneJob) -> str:

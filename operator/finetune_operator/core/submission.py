@@ -19,6 +19,7 @@ CLOCK_SKEW = timedelta(hours=1)
 
 _DEAD = frozenset({"failed", "cancelled"})
 
+_LOOKING = "Making sure that the job was not created before, so that it is paid for once"
 _LONGEST_PAUSE = 1800.0
 """Seconds between two posts of a submission whose answers tell nothing."""
 
@@ -47,7 +48,7 @@ def begin(seen: Observed) -> FineTuneJobStatus:
 
 def submit(seen: Observed, policy: Policy) -> Outcome:
     """Send, or first make sure that nobody has sent it before."""
-    if (doubt := _doubt(seen, policy) or _pause(seen, policy)) is not None:
+    if (doubt := _doubt(seen, policy, sends=True) or _pause(seen, policy)) is not None:
         return doubt
     suffix = _suffix(seen)
     action = Look(suffix=suffix) if _is_stale(seen, policy) else Submit(suffix=suffix)
@@ -56,7 +57,7 @@ def submit(seen: Observed, policy: Policy) -> Outcome:
 
 def settle(seen: Observed, policy: Policy) -> Outcome:
     """A submission whose fate is not known is settled by looking, never by sending."""
-    doubt = _doubt(seen, policy)
+    doubt = _doubt(seen, policy, sends=False)
     return never_submitted() if doubt is None else doubt
 
 
@@ -125,8 +126,11 @@ def _suffix(seen: Observed) -> str:
     return names.remote_suffix(seen.job, recorded.marker)
 
 
-def _doubt(seen: Observed, policy: Policy) -> Outcome | None:
-    """What finds out whether the job was created; None once it is certain that it was not."""
+def _doubt(seen: Observed, policy: Policy, *, sends: bool) -> Outcome | None:
+    """What finds out whether the job was created; None once it is certain that it was not.
+
+    `sends`: then it is sent.
+    """
     facts, suffix = seen.submission, _suffix(seen)
     if facts is None:
         raise ValueError("a marker in status is always known of")
@@ -141,7 +145,8 @@ def _doubt(seen: Observed, policy: Policy) -> Outcome | None:
         next_look = min(clear_at, last + timedelta(seconds=policy.look_interval))
     if next_look <= seen.now and not seen.found.looked:
         return Outcome(action=Look(suffix=suffix))
-    return _confirming(seen, policy, max(1.0, (next_look - seen.now).total_seconds()))
+    left = max(1.0, (next_look - seen.now).total_seconds())
+    return _confirming(seen, policy, left, until=clear_at if sends else None)
 
 
 def _is_stale(seen: Observed, policy: Policy) -> bool:
@@ -170,14 +175,20 @@ def _pause(seen: Observed, policy: Policy) -> Outcome | None:
     return _confirming(seen, policy, left) if left > 0 else None
 
 
-def _confirming(seen: Observed, policy: Policy, seconds: float) -> Outcome:
-    """Tells of the doubt, in the service's words if it had any; Stalled once that has lasted."""
+def _confirming(
+    seen: Observed, policy: Policy, seconds: float, *, until: datetime | None = None
+) -> Outcome:
+    """Tells of the doubt, in the service's words if it had any; Stalled once that has lasted.
+
+    `until`: when it is sent if it is not found, unless another leader takes over before.
+    """
     facts, lasts = seen.submission, 0.0
     if facts is not None and facts.unanswered_since is not None:
         lasts = (seen.now - facts.unanswered_since).total_seconds()
-    message = (facts and facts.told) or (
-        "Making sure that the job was not created before, so that it is paid for once"
-    )
+    message = (facts and facts.told) or _LOOKING
+    if until is not None and message is _LOOKING:
+        by = until + timedelta(minutes=1)  # to the minute, and rather late: it is read by people
+        message += f"; it is sent by {by:%H:%M} UTC unless it is found"
     left = policy.stalled_after - lasts
     tell = conditions.working if left > 0 else conditions.waiting_for_user
     return Outcome(

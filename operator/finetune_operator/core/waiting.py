@@ -17,6 +17,10 @@ _MOUNT_TRIED_EVERY = timedelta(minutes=5)
 """More than the kubelet's longest pause (2 minutes and 2 seconds) and its Event's delay."""
 
 
+_SCHEDULED_WITHIN = timedelta(seconds=30)
+"""A scheduler that sees a pod says so at once, also where no node fits."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Wait:
     """An explained wait: somebody has to mend something, or it lasts for ever."""
@@ -96,7 +100,8 @@ def _refused(message: str) -> Wait:
             "The namespace's Pod Security level refuses the pod: change podTemplate or the level"
         )
         return _wait(Reason.POD_SECURITY_REFUSED, advice, message)
-    return _wait(Reason.POD_CREATION_FAILED, "The cluster refuses to create the pod", message)
+    advice = "The cluster refuses to create the pod: correct what it names"
+    return _wait(Reason.POD_CREATION_FAILED, advice, message)
 
 
 def _unscheduled(message: str) -> Wait:
@@ -125,6 +130,9 @@ def _explain_pod(
         return _missing(said, mounted) or _wait(reason, advice, said, repeated=again)
     if pod.unschedulable:
         return _unscheduled(pod.unschedulable)
+    if pod.node is None and now - pod.created > _SCHEDULED_WITHIN:
+        advice = "No scheduler has taken the pod: check podTemplate.schedulerName, and that it runs"
+        return _wait(Reason.UNSCHEDULABLE, advice, "")
     return _unmounted(events, now, mounted)
 
 

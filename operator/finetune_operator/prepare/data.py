@@ -26,6 +26,7 @@ from finetune_operator.prepare.failure import Failure
 
 _log = logging.getLogger(__name__)
 
+_MODEL = "Model (spec.model.uri)"
 _MIB = 1024 * 1024
 _LARGE_UPLOAD = 150_000_000
 """Bytes. The service takes more, but jobs with larger files have been seen to fail in it."""
@@ -125,9 +126,10 @@ def _tokenizer(config: PrepareConfig, directory: Path) -> ChatTokenizer | None:
         folder = fetch_tokenizer(config.tokenizer, directory / "tokenizer")
         tokenizer = ChatTokenizer(folder, config.created)
     except SourceError as error:
-        raise failure.unreadable("Model", error, Reason.MODEL_UNAVAILABLE) from error
+        raise failure.unreadable(_MODEL, error, Reason.MODEL_UNAVAILABLE) from error
     except TokenizerError as error:
-        raise Failure(ExitCode.BAD_CONFIG, Reason.MODEL_UNAVAILABLE, f"Model: {error}") from error
+        message = f"{_MODEL}: {error}"
+        raise Failure(ExitCode.BAD_CONFIG, Reason.MODEL_UNAVAILABLE, message) from error
     asked, limit = config.max_sequence_length, tokenizer.max_positions
     if asked is not None and limit is not None and asked > limit:
         # The trainer would say the same, once it has a GPU.

@@ -92,7 +92,7 @@ def test_a_claim_that_is_gone_is_told_and_its_checkpoint_forgotten(
 def test_what_the_operator_made_is_not_the_users_to_mend(kind: str, whose: str) -> None:
     job = started(a_job())
     child = a_child(job)
-    pod = a_pod(child, phase="Pending")
+    pod = a_pod(child, phase="Pending", node="n1")
     own = {"ConfigMap": child.name, "PersistentVolumeClaim": names.output_claim_name(job)}[kind]
     name = own if whose == "its own" else "gsm8k"
     said = f'MountVolume.SetUp failed for volume "x" : {kind.lower()} "{name}" not found'
@@ -109,7 +109,7 @@ def test_what_is_deleted_again_and_again_ends_the_job() -> None:
     job = started(a_job(), retries=3)
     child, claim = a_child(job), names.output_claim_name(job)
     event = an_event("FailedMount", f'persistentvolumeclaim "{claim}" not found')
-    pod = a_pod(child, phase="Pending")
+    pod = a_pod(child, phase="Pending", node="n1")
     plan = decide(seen(job, child, pods=(pod,), events=(event,)), POLICY)
     told = f"PersistentVolumeClaim {claim} was deleted; all 3 retries are used"
     assert (plan.status.phase, plan.status.message) == (Phase.FAILED, told)

@@ -7,6 +7,7 @@ from finetune_api.reasons import ConditionType, Phase, Reason
 from finetune_api.status import CheckpointStatus, KubernetesStatus, Progress
 from finetune_operator.core import conditions
 from finetune_operator.core.decide import decide
+from finetune_operator.core.observed import ChildState
 from finetune_operator.core.plan import ConfirmAbsent, DeleteChild, Plan, WriteStatus
 from support.builders import (
     POLICY,
@@ -15,6 +16,7 @@ from support.builders import (
     a_job,
     a_pod,
     at,
+    prepared,
     progress_of,
     reason_of,
     seen,
@@ -88,6 +90,15 @@ def test_the_tenth_loss_without_a_step_is_the_last() -> None:
     plan = _replaced(9, 40, 0, "35")
     assert (plan.status.phase, reason_of(plan)) == (Phase.FAILED, Reason.NO_PROGRESS)
     assert plan.look_again_after == 0, "its child is stopped next"
+
+
+def test_an_attempt_is_numbered_above_those_that_a_lost_status_told_of() -> None:
+    """Else it would be judged by what became of an old one of its number."""
+    job = prepared(a_job())
+    old = a_child(job, attempt=2, state=ChildState.FAILED)
+    action = decide(seen(job, old), POLICY).action
+    assert isinstance(action, WriteStatus)
+    assert action.status.attempt == 3
 
 
 def test_a_new_attempt_counts_as_a_replacement() -> None:

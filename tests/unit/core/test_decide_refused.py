@@ -162,3 +162,11 @@ def test_without_the_wish_to_pause_a_refusal_is_forgotten() -> None:
     plan = decide(seen(job, remote=a_remote(step=3), pause_refused=SAID), POLICY)
     assert (plan.action, reason_of(plan)) == (None, Reason.RUNNING)
     assert condition(plan.status, ConditionType.SUSPENDED) is None
+
+
+def test_a_paused_job_that_is_lost_and_resumed_is_not_called_suspended() -> None:
+    job = told(a_hosted(), conditions.suspended("The service paused the job"))
+    status = decide(seen(job, remote=UNKNOWN_REMOTE), POLICY).status
+    assert status.phase == Phase.RUNNING
+    assert conditions.pause_was_asked(status), "if it is found again it is resumed"
+    assert "delete this FineTuneJob and create a new one" in (status.message or "")

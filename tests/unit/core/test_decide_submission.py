@@ -165,3 +165,11 @@ def test_the_clock_is_the_only_thing_that_moves_a_search() -> None:
     known = facts(since=0, looked=0)
     now = at(TAKEOVER) + timedelta(seconds=1)
     assert isinstance(decide(seen(job, submission=known, now=now), POLICY).action, Look)
+
+
+def test_a_doubt_says_how_long_it_lasts() -> None:
+    job = submitted(a_job(hosted=True, held=True), job_id=None)
+    known = facts(since=-10, looked=-1)
+    status = decide(seen(job, submission=known), POLICY).status
+    by = at(-10 + TAKEOVER + 60)
+    assert f"sent by {by:%H:%M} UTC unless it is found" in (status.message or "")

@@ -106,3 +106,15 @@ def test_a_marker_depends_on_the_data() -> None:
     changed = data.training.model_copy(update={"sha256": "cd" * 32})
     other = with_status(job, data=data.model_copy(update={"training": changed}))
     assert names.marker(job, 1) != names.marker(other, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "want"),
+    [
+        pytest.param("tune-7c359-a12", 12, id="an attempt"),
+        pytest.param("tune-7c359-p1-0", None, id="a prepare Job"),
+        pytest.param("tune-a3-7c359-p1-0", None, id="of a job that is called like an attempt"),
+    ],
+)
+def test_the_attempt_of_a_job(name: str, want: int | None) -> None:
+    assert names.attempt_number(name) == want

@@ -18,6 +18,7 @@ from support.builders import (
     a_child,
     a_job,
     a_pod,
+    at,
     condition,
     over,
     prepared,
@@ -148,6 +149,14 @@ def test_an_edit_while_it_ran_is_none_since_its_end() -> None:
     job = over(started(a_job(generation=2)), FAILED)
     status = decide(seen(job), POLICY).status
     assert (status.started_generation, status.message) == (1, FAILED.message)
+
+
+def test_what_asks_for_a_new_job_names_no_retry() -> None:
+    summary = conditions.failed(Reason.DIVERGED, "Lower the learning rate in a new FineTuneJob")
+    status = conditions.summarise(a_job().status, summary, meta=a_job().metadata, now=at(0))
+    stalled = condition(status, ConditionType.STALLED)
+    assert stalled is not None
+    assert "kubectl annotate" not in stalled.message
 
 
 def test_every_failure_says_how_it_runs_again_however_long_it_is() -> None:

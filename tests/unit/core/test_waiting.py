@@ -52,6 +52,13 @@ ROWS = [
         id="unschedulable",
     ),
     pytest.param(
+        a_pod(CHILD, phase="Pending", created=-31),
+        (),
+        Reason.UNSCHEDULABLE,
+        "check podTemplate.schedulerName",
+        id="a scheduler that nobody runs",
+    ),
+    pytest.param(
         pending(
             waiting_reason="ErrImagePull",
             waiting_message='failed to pull and unpack image "docker.example/trainer:none": not found',
@@ -289,6 +296,9 @@ def test_every_wait_is_explained(
             id="the mount has come about since",
         ),
         pytest.param(pending(), (an_event("FailedMount", "x", ago=400),), id="an old story"),
+        pytest.param(
+            a_pod(CHILD, phase="Pending", created=-31, node="n1"), (), id="it has its node"
+        ),
         pytest.param(pending(waiting_reason="ContainerCreating"), (), id="on its way"),
     ],
 )

@@ -1,12 +1,19 @@
 """Files on volumes: links are followed, but never out of the volume."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from finetune_api.pods import FileSource
 from finetune_data.problems import SourceError
-from finetune_data.sources import fetch, mount_of, resolve_inside
+from finetune_data.sources import (
+    fetch,
+    fetch_model,
+    fetch_tokenizer,
+    mount_of,
+    resolve_inside,
+)
 
 
 @pytest.fixture
@@ -52,6 +59,14 @@ def test_a_path_is_refused(volume: Path, name: str, want: str) -> None:
 def test_a_path_that_leads_upwards_is_refused_before_anything_is_opened(volume: Path) -> None:
     with pytest.raises(SourceError, match="leads upwards"):
         fetch(FileSource(path=f"{volume}/../../etc/passwd"), Path("/nowhere"))
+
+
+@pytest.mark.parametrize("fetched", [fetch_model, fetch_tokenizer])
+def test_an_adapter_is_no_model(fetched: Any, tmp_path: Path) -> None:
+    """The libraries would load its base and train that, without a word."""
+    (tmp_path / "adapter_config.json").write_text("{}")
+    with pytest.raises(SourceError, match="an adapter, not a whole model"):
+        fetched(FileSource(path=str(tmp_path)), Path("/nowhere"))
 
 
 def test_a_device_is_no_file() -> None:

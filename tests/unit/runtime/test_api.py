@@ -168,6 +168,14 @@ async def test_a_rehearsal_says_so(world: World) -> None:
     assert world.server.asked[0][1] == "/apis/batch/v1/namespaces/team-a/jobs?dryRun=All"
 
 
+async def test_a_field_that_nobody_knows_can_be_refused(world: World) -> None:
+    world.server.will_say(201, {"kind": "Job"})
+
+    await world.api.create(JOBS, "team-a", {"metadata": {"name": "tune-1"}}, strict=True)
+
+    assert world.server.asked[0][1].endswith("/jobs?fieldValidation=Strict")
+
+
 async def test_what_is_not_there_is_none(world: World) -> None:
     for _ in range(4):
         world.server.will_say(404, a_status("NotFound"))

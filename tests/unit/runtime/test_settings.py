@@ -153,6 +153,7 @@ def test_values_that_just_fit(environ: dict[str, str]) -> None:
     ("size", "want"),
     [
         pytest.param(None, "there is no file", id="missing"),
+        pytest.param(100, "holds no certificates", id="something else"),
         pytest.param(100 * 1024 + 1, "larger than 100 KiB: leave the public", id="too large"),
     ],
 )

@@ -111,7 +111,8 @@ class Cluster:
     async def _check_job(self, job: FineTuneJob, manifest: Manifest) -> None:
         """Before the job's own claim: it stays, and a refused Job must not leave one behind."""
         with contextlib.suppress(AlreadyExists):
-            await self._api.create(JOBS, job.metadata.namespace, manifest, dry_run=True)
+            namespace = job.metadata.namespace
+            await self._api.create(JOBS, namespace, manifest, dry_run=True, strict=True)
 
     async def _create_claim(self, job: FineTuneJob, manifest: Manifest) -> None:
         """No pod can mount a claim that is going, but one that is using it keeps it."""
@@ -143,7 +144,8 @@ class Cluster:
         """The object as created, or as it was there before, if it is this job's."""
         namespace, name = job.metadata.namespace, manifest["metadata"]["name"]
         try:
-            return await self._api.create(resource, namespace, manifest)
+            # A misspelt affinity would be left out without a word.
+            return await self._api.create(resource, namespace, manifest, strict=resource is JOBS)
         except AlreadyExists:
             found = await self._api.get(resource, namespace, name)
         if found is None or not _is_ours(found, job):
