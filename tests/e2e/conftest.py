@@ -51,6 +51,11 @@ def lonely_space(site: Site, locks: Path) -> Iterator[Space]:
         yield made
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest first: at the end, everybody would wait for it alone."""
+    items.sort(key=lambda item: item.path.name != "test_examples.py")
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[Any]:
     """On failure: objects, Events and logs of the test's namespace, and the operator's log."""
