@@ -81,7 +81,7 @@ test-unit: setup ## Pure decisions, under 10 s
 
 .PHONY: test-fast
 test-fast: setup build ## Unit, contract, chart, trainer, and real processes without a node
-	$(PYTEST) tests -m "not slow and not e2e" -q
+	$(PYTEST) tests -m "not slow and not e2e" -q -n 2 --dist loadfile
 
 .PHONY: test-e2e
 test-e2e: setup deploy ## Everything that needs pods, on the embedded cluster
