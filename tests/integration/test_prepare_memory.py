@@ -13,6 +13,8 @@ from finetune_data.rendering import MAX_TEXT_BYTES
 from support.chat_rows import assistant, row, user, write_jsonl
 from support.tiny_tokenizer import make_tokenizer
 
+pytestmark = pytest.mark.integration
+
 SCRIPT = """
 import re, sys
 from pathlib import Path
@@ -23,7 +25,7 @@ check = check_file(Path(sys.argv[2]), tokens=TokenCounter(tokenizer, 1024))
 (peak,) = re.findall(r"VmHWM:\\s*(\\d+) kB", Path("/proc/self/status").read_text())
 print(check.examples, check.bad_total, peak)
 """
-OPERATOR = Path(__file__).parents[3] / "operator"
+OPERATOR = Path(__file__).parents[2] / "operator"
 
 
 def longest(letters: str) -> str:
