@@ -4,8 +4,8 @@ Enough for everything that no container has to run for: the CRD, its rules, stat
 server-side apply, the Job controller. It knows nothing of containers and networks.
 """
 
+import itertools
 import os
-import random
 import socket
 import ssl
 import urllib.error
@@ -25,6 +25,9 @@ from cluster.settings import CLUSTER_DOMAIN, SERVICE_ADDRESS, SERVICE_RANGE
 _READY_S = 60.0
 # Below the range that the kernel takes outgoing connections' ports from.
 _PORTS = range(20_000, 32_000)
+# Processes that started one after the other begin far apart.
+_FIRST = os.getpid() * 7417 % len(_PORTS)
+_ports: Iterator[int] = itertools.cycle((*_PORTS[_FIRST:], *_PORTS[:_FIRST]))
 _LOOPBACK = "127.0.0.1"
 
 
@@ -287,9 +290,13 @@ class ControlPlane:
 
 
 def free_port() -> int:
-    """A port of the loopback address that nothing listens on."""
+    """A port of the loopback address that nothing listens on.
+
+    Not given out twice by this process, nor by one that runs beside it: between this call
+    and the listening there are seconds, and test processes draw hundreds.
+    """
     while True:
-        port = random.choice(_PORTS)
+        port = next(_ports)
         with socket.socket() as probe:
             try:
                 probe.bind((_LOOPBACK, port))

@@ -6,7 +6,6 @@ real one. `hook` runs around each request: there a test loses answers, crashes, 
 
 import json
 from collections.abc import Callable
-from copy import deepcopy
 from datetime import datetime
 from typing import Any
 
@@ -64,7 +63,7 @@ class FakeApi:
         self, resource: Resource, namespace: str, name: str, *, denied: Reason | None = None
     ) -> Json | None:
         return self._request(
-            "get", resource, lambda: deepcopy(self.objects.get((resource.plural, namespace, name)))
+            "get", resource, lambda: _copy(self.objects.get((resource.plural, namespace, name)))
         )
 
     async def list_all(
@@ -72,7 +71,7 @@ class FakeApi:
     ) -> list[Json]:
         def found() -> list[Json]:
             return [
-                deepcopy(obj)
+                _copy(obj)
                 for obj in self.all(resource)
                 if obj["metadata"]["namespace"] == namespace and _labelled(obj, labels)
             ]
@@ -163,7 +162,7 @@ class FakeApi:
         new = merged(obj, patch)
         new["metadata"]["resourceVersion"] = obj["metadata"]["resourceVersion"]
         if new == obj:
-            return deepcopy(obj)
+            return _copy(obj)
         if new.get("spec") != obj.get("spec"):
             new["metadata"]["generation"] = obj["metadata"]["generation"] + 1
         if "deletionTimestamp" in new["metadata"] and not new["metadata"].get("finalizers"):
@@ -198,8 +197,13 @@ class FakeApi:
     def _stored(self, resource: Resource, kind: str, obj: Json) -> Json:
         self.version += 1
         obj["metadata"]["resourceVersion"] = str(self.version)
-        self.changed(resource, kind, deepcopy(obj))
-        return deepcopy(obj)
+        self.changed(resource, kind, _copy(obj))
+        return _copy(obj)
+
+
+def _copy(obj: Any) -> Any:
+    # What a request would do, and a third of deepcopy's time.
+    return json.loads(json.dumps(obj))
 
 
 def _place(resource: Resource, obj: Json) -> Place:
