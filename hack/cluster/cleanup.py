@@ -3,7 +3,6 @@
 Only what lies in the cluster's own folders and namespaces is touched.
 """
 
-import json
 import subprocess
 from contextlib import suppress
 from pathlib import Path
@@ -13,7 +12,6 @@ from cluster.node import containerd
 from cluster.processes import Processes
 from cluster.settings import ClusterError, cache_folder
 
-_NAMESPACE_FOLDER = Path("/var/run/netns")
 _LOG_LINKS = Path("/var/log/containers")
 _TRIES = 10
 
@@ -39,14 +37,9 @@ def _remove_containers(folder: Path, processes: Processes) -> None:
     processes.ensure(containerd(folder))  # after a reboot it runs no more
     socket = folder / "containerd.sock"
     processes.wait("containerd", socket.exists, timeout_s=20)
-    namespaces = set()
-    for container in _ctr(socket, "containers", "list", "--quiet").split():
-        namespaces |= _network_namespaces(_ctr(socket, "containers", "info", container))
     _end_tasks(socket)
     for container in _ctr(socket, "containers", "list", "--quiet").split():
         _ctr(socket, "containers", "delete", container)
-    for name in namespaces:
-        subprocess.run(["ip", "netns", "delete", name], check=False, capture_output=True)
 
 
 def _end_tasks(socket: Path) -> None:
@@ -59,15 +52,6 @@ def _end_tasks(socket: Path) -> None:
             with suppress(subprocess.CalledProcessError):
                 _ctr(socket, "tasks", "delete", "--force", task)
     raise ClusterError(f"these containers do not end: {' '.join(tasks)}")
-
-
-def _network_namespaces(info: str) -> set[str]:
-    """The named network namespaces of a container, as `ctr containers info` tells them."""
-    paths = (
-        Path(namespace.get("path", ""))
-        for namespace in json.loads(info)["Spec"]["linux"]["namespaces"]
-    )
-    return {path.name for path in paths if path.parent == _NAMESPACE_FOLDER}
 
 
 def _ctr(socket: Path, *arguments: str) -> str:

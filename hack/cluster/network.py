@@ -64,7 +64,9 @@ def _address_of(device: str) -> str | None:
 
 
 def take_down(folder: Path) -> None:
-    """Remove the devices and every chain that was not there before."""
+    """Remove the devices, the pods' networks and every chain that was not there before."""
+    for namespace in _pod_networks():
+        _ip("netns", "delete", namespace)
     for device in (NODE_DEVICE, POD_DEVICE):
         if Path(f"/sys/class/net/{device}").exists():
             _ip("link", "delete", device)
@@ -78,6 +80,19 @@ def take_down(folder: Path) -> None:
             _remove_chains(command, table, set(_chains(command, table)) - set(kept))
     for switch, value in noted["switches"].items():
         _switch(switch).write_text(value)
+
+
+def _pod_networks() -> list[str]:
+    """The network namespaces that the pods' bridge leads to.
+
+    Also of a pod that was only being made: no container tells of it, and its address would be
+    given to another pod later.
+    """
+    if not Path(f"/sys/class/net/{POD_DEVICE}").exists():
+        return []
+    show = ["ip", "-oneline", "link", "show", "master", POD_DEVICE]
+    done = subprocess.run(show, capture_output=True, text=True, check=True)
+    return re.findall(r" link-netns (\S+)", done.stdout)
 
 
 def _remove_chains(command: str, table: str, chains: set[str]) -> None:
