@@ -8,12 +8,14 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from finetune_api.pods import BadRow
 from finetune_api.status import DataSetReport
-from finetune_data.chat import ChatRow, scan
+from finetune_data.chat import ChatRow
 from finetune_data.lines import JsonLines
 from finetune_data.problems import MAX_BAD_ROWS_SHOWN, RowProblem
+from finetune_data.rows import Parser, Row, scan
 from finetune_data.tokens import TokenCounter
 
 FEW_EXAMPLES = 50
@@ -56,8 +58,8 @@ class FileCheck:
 
 def check_file(
     path: Path,
+    parse: Parser[Any],
     *,
-    images: bool = False,
     tokens: TokenCounter | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> FileCheck:
@@ -65,13 +67,13 @@ def check_file(
 
     Args:
         path: The file.
-        images: Whether pictures can be trained on.
-        tokens: Counts the usable rows; rows that its template refuses are bad ones.
+        parse: Reads a row of the format that is expected.
+        tokens: Counts chat rows that are usable; those that its template refuses are bad ones.
         progress: Told the bytes read so far, now and then.
     """
     lines = JsonLines(path, progress)
     check = FileCheck(tokens=tokens)
-    for item in scan(lines, images=images):
+    for item in scan(lines, parse):
         _take(check, item)
     if tokens:
         tokens.flush()
@@ -80,13 +82,13 @@ def check_file(
     return check
 
 
-def _take(check: FileCheck, item: ChatRow | BadRow) -> None:
+def _take(check: FileCheck, item: Row | BadRow) -> None:
     if isinstance(item, ChatRow) and check.tokens:
         try:
             check.tokens.add(item)
         except RowProblem as problem:
             item = BadRow(line=item.line, problem=str(problem))
-    if isinstance(item, ChatRow):
+    if not isinstance(item, BadRow):
         _take_good(check, item)
         return
     check.bad_total += 1
@@ -107,7 +109,7 @@ def _take_unanswered(check: FileCheck, tokens: TokenCounter) -> None:
     check.examples -= tokens.unanswered
 
 
-def _take_good(check: FileCheck, row: ChatRow) -> None:
+def _take_good(check: FileCheck, row: Row) -> None:
     check.examples += 1
     if row.unread_keys:
         check.unread_keys += 1
@@ -119,9 +121,9 @@ def _take_good(check: FileCheck, row: ChatRow) -> None:
         check.fingerprints.add(fingerprint)
 
 
-def fingerprint_of(row: ChatRow) -> int:
+def fingerprint_of(row: Row) -> int:
     """64 bits of a row's content: equal for rows that train the same, whatever their spelling."""
-    text = json.dumps([row.messages, row.tools], sort_keys=True)
+    text = json.dumps(row.content(), sort_keys=True)
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest())
 
 

@@ -1,11 +1,9 @@
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from finetune_data.chat import ChatRow, parse_row
-from finetune_data.lines import Line
+from finetune_data.chat import ChatRow, parse_chat
 from finetune_trainer.conversation import IGNORED, Renderer, cut_all
 from finetune_trainer.errors import TrainerError
 from support import chat_rows
@@ -26,8 +24,7 @@ def tokenizer(folder: Path, template: str = CHAT_TEMPLATE) -> Any:
 
 def row(*messages: Any, **more: Any) -> ChatRow:
     """The row as the reader of files gives it."""
-    content = json.dumps(chat_rows.row(*messages, **more)).encode()
-    return parse_row(Line(number=7, content=content), images=False)
+    return parse_chat(chat_rows.row(*messages, **more), 7)
 
 
 def supervised_text(tokenizer: Any, example: Any) -> str:

@@ -13,7 +13,7 @@ from finetune_api.pods import DataFile, FileSource, HubSource, TrainerConfig
 from finetune_api.reasons import ExitCode, Reason
 from finetune_api.status import Resolved
 from finetune_data import hub, sources
-from finetune_data.chat import ChatRow, DataError, read_rows
+from finetune_data.chat import ChatRow, DataError, read_chat_rows
 from finetune_data.lines import sha256_of
 from finetune_trainer.errors import TrainerError, bad_config, bad_data, data_changed
 
@@ -91,7 +91,7 @@ def _rows(file: DataFile, scratch: Path) -> Rows:
             f"{file.sha256[:12]}…): restore it, or request a retry to train on what it holds now."
         )
     try:
-        rows = read_rows(path)
+        rows = read_chat_rows(path)
     except DataError as error:
         raise bad_data(f"{file.display}: {error}.") from error
     return Rows(rows=rows, sha256=digest, bytes=path.stat().st_size, display=file.display)

@@ -6,12 +6,14 @@ Blocks; uses the network only through finetune_data. Knows no service.
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from finetune_api.constants import SEQUENCE_LENGTH
 from finetune_api.pods import DataFile, PrepareConfig
 from finetune_api.reasons import ExitCode, Reason
 from finetune_api.status import DataSetReport
+from finetune_data.chat import parse_chat
 from finetune_data.problems import TokenizerError, sequence_too_long
 from finetune_data.report import (
     FileCheck,
@@ -102,7 +104,7 @@ class _Checking:
         _log.info("%s: checking %d bytes", what, path.stat().st_size)
         check = check_file(
             path,
-            images=self.images,
+            partial(parse_chat, images=self.images),
             tokens=self._counter(),
             progress=_progress(what),
         )
