@@ -73,11 +73,18 @@ class ReasoningEffort(StrEnum):
 class WireModel(BaseModel):
     """A frozen model with the service's own snake_case names."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True,
+        extra="ignore",
+        validate_by_name=True,
+        validate_by_alias=True,
+        serialize_by_alias=True,
+        use_attribute_docstrings=True,
+    )
 
 
 Template = Annotated[str, StringConstraints(max_length=65_536)]
-"""Text with placeholders: `{{item.x}}`, `{{sample.output_text}}`, `{{sample.output_json.x}}`."""
+"""Text with placeholders in double braces: item.x, sample.output_text, sample.output_json.x."""
 
 
 class TextPart(WireModel):
@@ -144,11 +151,13 @@ def _in_words(names: tuple[str, ...]) -> str:
     return " and ".join([", ".join(quoted[:-1]), quoted[-1]] if quoted[1:] else quoted)
 
 
-def _needs(kind: GraderType) -> str:
+def needs(kind: GraderType) -> str:
+    """What is said of one that lacks something."""
     return f"a {kind} grader needs {_in_words(_REQUIRED[kind])}"
 
 
-def _takes(kind: GraderType) -> str:
+def takes(kind: GraderType) -> str:
+    """What is said of one that has something else."""
     return f"a {kind} grader takes {_in_words((*_REQUIRED[kind], *_OPTIONAL[kind]))} only"
 
 
@@ -160,8 +169,8 @@ def _rules(kinds: tuple[GraderType, ...]) -> list[dict[str, str]]:
         alien = sorted(fields - {*_REQUIRED[kind], *_OPTIONAL[kind], _UNSEEN})
         has = " && ".join(f"has(self.{name})" for name in needed)
         lacks = " && ".join(f"!has(self.{name})" for name in alien)
-        rules.append(cel(f"self.type != '{kind}' || ({has})", _needs(kind)))
-        rules.append(cel(f"self.type != '{kind}' || ({lacks})", _takes(kind)))
+        rules.append(cel(f"self.type != '{kind}' || ({has})", needs(kind)))
+        rules.append(cel(f"self.type != '{kind}' || ({lacks})", takes(kind)))
     return rules
 
 
@@ -224,9 +233,9 @@ class SingleGrader(WireModel):
         members = {name for name in type(self).model_fields if getattr(self, name) is not None}
         members -= {"type", "name"}
         if not members.issuperset(_REQUIRED[kind]):
-            raise ValueError(_needs(kind))
+            raise ValueError(needs(kind))
         if not members.issubset({*_REQUIRED[kind], *_OPTIONAL[kind]}):
-            raise ValueError(_takes(kind))
+            raise ValueError(takes(kind))
         if "input" in members and isinstance(self.input, str) == (kind == GraderType.SCORE_MODEL):
             form = "a list of messages" if kind == GraderType.SCORE_MODEL else "a string"
             raise ValueError(f"`input` of a {kind} grader must be {form}")

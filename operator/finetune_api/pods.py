@@ -6,10 +6,12 @@ Both programs read this module and nothing of each other.
 """
 
 from datetime import datetime
+from enum import StrEnum
 from typing import Annotated, Literal
 
 from pydantic import Field
 
+from finetune_api.graders import Grader
 from finetune_api.schema import ApiModel
 from finetune_api.spec import Packing, PeftType, TargetModules
 from finetune_api.status import CheckpointStatus, DataSetReport, Metrics, Resolved
@@ -56,6 +58,14 @@ class DataFile(ApiModel):
     sha256: str | None = None
 
 
+class RowFormat(StrEnum):
+    """What the rows of a file look like."""
+
+    CHAT = "Chat"
+    PREFERENCE = "Preference"
+    PROMPTS = "Prompts"
+
+
 class UploadTarget(ApiModel):
     """Where the prepare pod puts the files of a hosted job."""
 
@@ -80,6 +90,9 @@ class PrepareConfig(ApiModel):
     tokenizer: Annotated[HubSource | FileSource, Field(discriminator="kind")] | None = None
     """In the cluster: the model, of which no weights are fetched."""
     max_sequence_length: int | None = None
+    row_format: RowFormat = RowFormat.CHAT
+    grader: Grader | None = None
+    """Of prompts: what it reads, every row must have."""
     min_examples: int = 1
     """10 at the hosted service."""
     upload: UploadTarget | None = None

@@ -101,6 +101,8 @@ class Progress(ApiModel):
     """Passes over the data done."""
     loss: Annotated[str, Field(max_length=24)] | None = None
     """Training loss of the last reported step."""
+    reward: Annotated[str, Field(max_length=24)] | None = None
+    """Mean reward of the last reported step."""
     tokens_per_second: Count | None = None
     """Tokens trained in a second."""
     eta: Annotated[str, Field(max_length=32)] | None = None
@@ -214,6 +216,10 @@ class Metrics(ApiModel):
     """Loss on the training data."""
     validation_loss: Annotated[str, Field(max_length=24)] | None = None
     """Loss on the validation data."""
+    train_reward: Annotated[str, Field(max_length=24)] | None = None
+    """Mean reward of answers to the training data."""
+    validation_reward: Annotated[str, Field(max_length=24)] | None = None
+    """Mean reward of answers to the validation data."""
 
 
 class ResultCheckpoint(ApiModel):

@@ -90,7 +90,7 @@ _REFUSED: list[tuple[str, Manifest, str, Any]] = [
     ("a model name of 254 characters", hosted_job(), "spec.model.name", "g" * 254),
     ("a scheme that is not built", pod_job(), "spec.model.uri", "s3://bucket/model"),
     ("a hub model without its organisation", pod_job(), "spec.model.uri", "hf://model"),
-    ("a method that is not built", pod_job(), "spec.method.type", "DPO"),
+    ("a method that is not built", pod_job(), "spec.method.type", "Distillation"),
     ("a URI that is cut off", pod_job(), "spec.data.training", {"uri": "hf://datasets/org/name"}),
     ("data over http", pod_job(), "spec.data.training", {"uri": "http://example.com/x"}),
     ("a digest in capitals", pod_job(), "spec.data.training.sha256", "A" * 64),

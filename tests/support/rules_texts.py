@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from support.builders_api import Manifest, changed
+from support.graders import a_check
 from support.rules_rows import HOSTED, PODS, RuleRow, creates
 
 _NAME = (
@@ -127,14 +128,26 @@ def _pod_template() -> Iterator[RuleRow]:
 
 
 def _numbers() -> Iterator[RuleRow]:
-    for name in ("learningRate", "learningRateMultiplier"):
-        at = f"spec.hyperparameters.{name}"
+    reinforced = {"type": "Reinforcement", "reinforcement": {"grader": a_check()}}
+    validated = {"spec.data.validation": {"configMap": {"name": "gsm8k", "key": "v.jsonl"}}}
+    for manifest, at in (
+        (PODS, "spec.hyperparameters.learningRate"),
+        (PODS, "spec.hyperparameters.learningRateMultiplier"),
+        (changed(HOSTED, {"spec.method": {"type": "DPO"}}), "spec.method.dpo.beta"),
+        (changed(HOSTED, {"spec.method": {"type": "DPO"}}), "spec.method.dpo.l2Multiplier"),
+        (
+            changed(HOSTED, {"spec.method": reinforced, **validated}),
+            "spec.method.reinforcement.computeMultiplier",
+        ),
+    ):
         yield from creates(
             at,
             "must be above 0 and begin with a digit, such as `0.0002` or `2e-4`",
-            allowed={text: changed(PODS, {at: text}) for text in ("2e-4", "0.5", "10", "1.5E1")},
+            allowed={
+                text: changed(manifest, {at: text}) for text in ("2e-4", "0.5", "2", "1.5E0")
+            },
             refused={
-                text: changed(PODS, {at: text})
+                text: changed(manifest, {at: text})
                 for text in (".5", "0", "0.0", "0e5", "-1", "1e999", "two", "1 ")
             },
         )

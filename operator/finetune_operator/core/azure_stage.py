@@ -130,17 +130,20 @@ def follow(seen: Observed, remote: Remote, job: RemoteJob) -> FineTuneJobStatus:
 
 
 def _metrics(remote: Remote) -> Metrics | None:
-    train = progress.decimal(remote.details.train_loss)
-    validation = progress.decimal(remote.details.validation_loss)
-    if train is None and validation is None:
-        return None
-    return Metrics(train_loss=train, validation_loss=validation)
+    told = progress.metrics(remote.details.figures)
+    return None if told == Metrics() else told
 
 
 _ECHO = {
     "n_epochs": "epochs",
     "batch_size": "batchSize",
     "learning_rate_multiplier": "learningRateMultiplier",
+    "beta": "beta",
+    "l2_multiplier": "l2Multiplier",
+    "reasoning_effort": "reasoningEffort",
+    "compute_multiplier": "computeMultiplier",
+    "eval_interval": "evalInterval",
+    "eval_samples": "evalSamples",
 }
 
 
@@ -253,10 +256,7 @@ def _checkpoints(remote: Remote) -> list[ResultCheckpoint] | None:
         ResultCheckpoint(
             name=point.name[:253],
             step=progress.count(point.step) or 0,
-            metrics=Metrics(
-                train_loss=progress.decimal(point.train_loss),
-                validation_loss=progress.decimal(point.validation_loss),
-            ),
+            metrics=progress.metrics(point.figures),
         )
         for point in reversed(remote.details.checkpoints[:MAX_CHECKPOINTS_SHOWN])
     ]

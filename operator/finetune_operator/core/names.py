@@ -78,6 +78,7 @@ def spec_digest(job: FineTuneJob, retry: str | None = None) -> str:
     spec = job.spec
     relevant: dict[str, Any] = {
         "model": spec.model.model_dump(),
+        "method": spec.method.model_dump(mode="json"),
         "data": spec.data.model_dump(),
         "retry": retry or job.status.last_handled_retry_at,
         "hosted": None if spec.azure_open_ai is None else spec.azure_open_ai.model_dump(),

@@ -107,13 +107,22 @@ class RemoteJob:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Figures:
+    """How well a model does: losses of supervised and preference training, rewards of the other."""
+
+    train_loss: float | None = None
+    validation_loss: float | None = None
+    train_reward: float | None = None
+    validation_reward: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class RemoteCheckpoint:
     """A checkpoint that the service keeps."""
 
     name: str
     step: int
-    train_loss: float | None = None
-    validation_loss: float | None = None
+    figures: Figures = Figures()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,8 +131,8 @@ class RemoteDetails:
 
     step: int | None = None
     total_steps: int | None = None
-    train_loss: float | None = None
-    validation_loss: float | None = None
+    figures: Figures = Figures()
+    """The newest of each."""
     billed_tokens: int | None = None
     error: str | None = None
     """What the newest event of an error says."""

@@ -5,6 +5,7 @@ Pure. Decides nothing that the trainer decides from data and hardware.
 
 from finetune_api import constants as c
 from finetune_api.job import FineTuneJob
+from finetune_api.methods import MethodType
 from finetune_api.pods import (
     DataFile,
     FileSource,
@@ -12,6 +13,7 @@ from finetune_api.pods import (
     HubSource,
     LoraSettings,
     PrepareConfig,
+    RowFormat,
     TrainerConfig,
     UploadTarget,
 )
@@ -21,6 +23,11 @@ from finetune_api.status import DataStatus
 from finetune_operator.core.conditions import parse_time
 from finetune_operator.core.mounts import data_path
 
+_ROW_FORMATS = {
+    MethodType.SUPERVISED: RowFormat.CHAT,
+    MethodType.DPO: RowFormat.PREFERENCE,
+    MethodType.REINFORCEMENT: RowFormat.PROMPTS,
+}
 _HF = "hf://"
 _HF_DATASETS = "hf://datasets/"
 
@@ -97,6 +104,8 @@ def prepare_config(
         ),
         tokenizer=model_source(job) if job.spec.model.uri else None,
         max_sequence_length=asked.max_sequence_length,
+        row_format=_ROW_FORMATS[job.spec.method.type],
+        grader=reinforced.grader if (reinforced := job.spec.method.reinforcement) else None,
         min_examples=min_examples,
         upload=upload,
     )

@@ -8,19 +8,27 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from finetune_api.constants import SEQUENCE_LENGTH
-from finetune_api.pods import DataFile, PrepareConfig
+from finetune_api.graders import Grader
+from finetune_api.pods import DataFile, PrepareConfig, RowFormat
 from finetune_api.reasons import ExitCode, Reason
 from finetune_api.status import DataSetReport
 from finetune_data.chat import parse_chat
+from finetune_data.graders.checking import check_grader, item_members
+from finetune_data.graders.templates import Placeholder
+from finetune_data.lines import JsonLines
+from finetune_data.preference import parse_preference
 from finetune_data.problems import TokenizerError, sequence_too_long
+from finetune_data.prompts import PromptRow, parse_prompt
 from finetune_data.report import (
     FileCheck,
     check_file,
     training_warnings,
     validation_warnings,
 )
+from finetune_data.rows import Parser, scan
 from finetune_data.sources import SourceError, fetch, fetch_tokenizer
 from finetune_data.tokens import ChatTokenizer, TokenCounter
 from finetune_operator.prepare import failure
@@ -52,6 +60,13 @@ class CheckedData:
     validation: CheckedFile | None
     hosted: bool
 
+    def first_item(self) -> dict[str, Any]:
+        """What graders know of the first row: of the validation data, if there is any."""
+        path = (self.validation or self.training).path
+        row = next(scan(JsonLines(path), parse_prompt))
+        assert isinstance(row, PromptRow)  # it was checked before
+        return row.item
+
     def training_report(self) -> DataSetReport:
         """What status says of the training data."""
         check = self.training.check
@@ -74,7 +89,7 @@ class CheckedData:
 def prepare_data(config: PrepareConfig, directory: Path) -> CheckedData:
     """Fetch and check; Failure says what is wrong. `directory` takes downloads."""
     check = _Checking(
-        images=config.upload is not None,
+        parse=_parser(config),
         tokenizer=_tokenizer(config, directory),
         max_sequence_length=config.max_sequence_length,
         directory=directory,
@@ -92,7 +107,7 @@ def prepare_data(config: PrepareConfig, directory: Path) -> CheckedData:
 class _Checking:
     """What holds for both files."""
 
-    images: bool
+    parse: Parser[Any]
     tokenizer: ChatTokenizer | None
     max_sequence_length: int | None
     directory: Path
@@ -104,7 +119,7 @@ class _Checking:
         _log.info("%s: checking %d bytes", what, path.stat().st_size)
         check = check_file(
             path,
-            partial(parse_chat, images=self.images),
+            self.parse,
             tokens=self._counter(),
             progress=_progress(what),
         )
@@ -118,6 +133,26 @@ class _Checking:
             return None
         default = min(SEQUENCE_LENGTH, self.tokenizer.max_positions or SEQUENCE_LENGTH)
         return TokenCounter(self.tokenizer, self.max_sequence_length or default)
+
+
+def _parser(config: PrepareConfig) -> Parser[Any]:
+    """What reads the rows of the method; Failure for a grader that can never grade."""
+    images = config.upload is not None
+    match config.row_format:
+        case RowFormat.CHAT:
+            return partial(parse_chat, images=images)
+        case RowFormat.PREFERENCE:
+            return partial(parse_preference, images=images)
+        case RowFormat.PROMPTS:
+            members = _members(config.grader) if config.grader else ()
+            return partial(parse_prompt, images=images, members=members)
+
+
+def _members(grader: Grader) -> tuple[Placeholder, ...]:
+    if (problem := check_grader(grader)) is not None:
+        message = f"spec.method.reinforcement: {problem}"
+        raise Failure(ExitCode.BAD_CONFIG, Reason.CONFIG_INVALID, message)
+    return item_members(grader)
 
 
 def _tokenizer(config: PrepareConfig, directory: Path) -> ChatTokenizer | None:

@@ -22,6 +22,7 @@ from finetune_data.graders.grading import (
 )
 from finetune_data.graders.similarity import similarity
 from finetune_data.graders.templates import Sample, TemplateError, placeholders, render
+from support.graders import a_check, a_judge, a_multi
 
 Json = dict[str, Any]
 
@@ -56,33 +57,6 @@ class FakeOutside:
     ) -> float:
         answer: float = self._given(source, dict(sample), dict(item))
         return answer
-
-
-def a_check(**changed: Any) -> Json:
-    """A string_check of the answer."""
-    return {
-        "type": "string_check",
-        "name": "exact",
-        "input": "{{sample.output_text}}",
-        "reference": "{{item.answer}}",
-        "operation": "eq",
-    } | changed
-
-
-def a_judge(**changed: Any) -> Json:
-    """A score_model from 0 to 10."""
-    return {
-        "type": "score_model",
-        "name": "judge",
-        "model": "o3-mini",
-        "input": [{"role": "user", "content": "Rate {{sample.output_text}}"}],
-        "range": [0, 10],
-    } | changed
-
-
-def a_multi(formula: str, **graders: Json) -> Json:
-    """A multi grader of these parts."""
-    return {"type": "multi", "name": "all", "graders": graders, "calculate_output": formula}
 
 
 async def graded(
