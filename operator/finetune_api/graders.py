@@ -114,12 +114,16 @@ class JudgeMessage(WireModel):
 class SamplingParams(WireModel):
     """How a judging model answers; absent members are the model's own."""
 
-    seed: int | None = None
-    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    seed: Annotated[int, Field(ge=0, le=2_147_483_647)] | None = None
+    """Makes the judge's answers repeatable, as far as it can."""
+    top_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    """The part of the likeliest words that it chooses from."""
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    """How freely it chooses."""
     max_completions_tokens: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     """Spelt as the service spells it."""
     reasoning_effort: ReasoningEffort | None = None
+    """How long it thinks."""
 
 
 _REQUIRED = MappingProxyType(
@@ -189,7 +193,9 @@ class SingleGrader(WireModel):
     input: (
         Annotated[
             Template | Annotated[list[JudgeMessage], Field(min_length=1, max_length=32)],
-            WithJsonSchema({"x-kubernetes-preserve-unknown-fields": True}),
+            WithJsonSchema(
+                {"x-kubernetes-preserve-unknown-fields": True, "maxLength": 65_536, "maxItems": 32}
+            ),
         ]
         | None
     ) = None
@@ -197,7 +203,9 @@ class SingleGrader(WireModel):
     reference: Template | None = None
     """What it is compared with."""
     operation: Operation | None = None
+    """eq, ne, like (contains) or ilike (contains, in whatever case)."""
     evaluation_metric: SimilarityMetric | None = None
+    """fuzzy_match, bleu, gleu, meteor, rouge_1 to rouge_5 or rouge_l."""
     model: Annotated[str, StringConstraints(min_length=1, max_length=253)] | None = None
     """The model that judges."""
     range: Annotated[list[float], Field(min_length=2, max_length=2)] | None = None

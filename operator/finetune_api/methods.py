@@ -68,7 +68,9 @@ class ResponseFormat(WireModel):
     """What answers must look like, as the chat API has it."""
 
     type: Literal["json_schema"]
+    """Always json_schema."""
     json_schema: JsonSchema
+    """The schema, with a name."""
 
     def on_the_wire(self) -> dict[str, Any]:
         """The object that the service is sent."""

@@ -26,6 +26,7 @@ class ConditionType(StrEnum):
     RECONCILING = "Reconciling"
     STALLED = "Stalled"
     DATA_VALID = "DataValid"
+    MODEL_READY = "ModelReady"
     SUBMITTED = "Submitted"
     QUOTA_RESERVED = "QuotaReserved"
     TRAINING_COMPLETE = "TrainingComplete"
@@ -70,6 +71,15 @@ class Reason(StrEnum):
     QUOTA_EXCEEDED = "QuotaExceeded"
     POD_SECURITY_REFUSED = "PodSecurityRefused"
     POD_CREATION_FAILED = "PodCreationFailed"
+
+    # Waiting for another FineTuneJob
+    WAITING_FOR_PARENT = "WaitingForParent"
+    PARENT_SUCCEEDED = "ParentSucceeded"
+    PARENT_NOT_FOUND = "ParentNotFound"
+    PARENT_FAILED = "ParentFailed"
+    PARENT_ELSEWHERE = "ParentElsewhere"
+    PARENTS_IN_A_CIRCLE = "ParentsInACircle"
+    CHECKPOINT_NOT_FOUND = "CheckpointNotFound"
 
     # Waiting for the user
     CONFIG_MAP_NOT_FOUND = "ConfigMapNotFound"

@@ -100,14 +100,36 @@ DATA_URI = Shaped(
 )
 
 
+class JobRef(ApiModel):
+    """Another FineTuneJob of the namespace, and which of its models."""
+
+    name: Name
+    """Its name."""
+    checkpoint: (
+        Annotated[
+            str,
+            StringConstraints(max_length=24),
+            Shaped(
+                Shape(
+                    pattern="Final|Best|step-[0-9]{1,15}",
+                    message="`checkpoint` must be Final, Best (by validation loss) or a step that"
+                    " was kept, such as step-120",
+                )
+            ),
+        ]
+        | None
+    ) = None
+    """Final, Best by validation loss, or a step that was kept, such as step-120. Absent: Final."""
+
+
 class Model(ApiModel):
-    """The model to start from: a name that the service knows, or the place of its files."""
+    """The model to start from: a name that the service knows, the place of its files, or a job."""
 
     model_config = ConfigDict(
         json_schema_extra=validations(
             cel(
-                "has(self.name) != has(self.uri)",
-                "exactly one of `name` (hosted) and `uri` (in the cluster) must be set",
+                "[has(self.name), has(self.uri), has(self.jobRef)].filter(set, set).size() == 1",
+                "exactly one of `name` (hosted), `uri` (in the cluster) and `jobRef` must be set",
             ),
             cel(
                 "!has(self.revision) || (has(self.uri) && self.uri.startsWith('hf://'))",
@@ -137,6 +159,8 @@ class Model(ApiModel):
     """Hosted: a base model or an earlier fine-tuned one, such as gpt-4.1-mini-2025-04-14."""
     uri: Annotated[str, StringConstraints(max_length=1024), MODEL_URI] | None = None
     """In the cluster: hf://ORGANISATION/NAME or pvc://CLAIM/PATH with the model's files."""
+    job_ref: JobRef | None = None
+    """Hosted: the result of another FineTuneJob, waited for."""
     revision: ShortText | None = None
     """hf:// only: a branch, tag or commit. Absent: main."""
     secret_ref: SecretRef | None = None

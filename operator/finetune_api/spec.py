@@ -183,8 +183,8 @@ _OWN_VOLUME = cel(
 )
 HOSTED_ONLY = [
     cel(
-        "!has(self.azureOpenAI) || has(self.model.name)",
-        "a hosted job takes `model.name`, not `model.uri`",
+        "!has(self.azureOpenAI) || !has(self.model.uri)",
+        "a hosted job takes `model.name` or `model.jobRef`, not `model.uri`",
     ),
     cel(
         "!has(self.azureOpenAI) || !has(self.parameterEfficient)",
@@ -242,7 +242,7 @@ class FineTuneJobSpec(ApiModel):
             ),
             cel(
                 "!has(self.kubernetes) || has(self.model.uri)",
-                "a job in the cluster takes `model.uri`, not `model.name`",
+                "a job in the cluster takes `model.uri`, not `model.name` or `model.jobRef`",
             ),
             cel(
                 "!has(self.kubernetes) || self.?deletionPolicy.job.orValue('Cancel') == 'Cancel'",

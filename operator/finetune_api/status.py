@@ -148,6 +148,8 @@ class Submission(ApiModel):
     """Ends the remote job's suffix."""
     attempt: Count
     """The attempt that it belongs to."""
+    model: Annotated[str, Field(max_length=1024)] | None = None
+    """What it starts from, as the service names it."""
     started_at: Timestamp
     """When the marker was written."""
 

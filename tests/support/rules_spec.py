@@ -7,6 +7,8 @@ from support import rules_pods
 from support.builders_api import ABSENT, Manifest, changed
 from support.rules_rows import HOSTED, PODS, RuleRow, creates, hosted_with, pods_with
 
+_PARENT = {"jobRef": {"name": "sft"}}
+
 
 def _backends() -> Iterator[RuleRow]:
     yield from creates(
@@ -20,14 +22,20 @@ def _backends() -> Iterator[RuleRow]:
     )
     yield from creates(
         "spec",
-        "a job in the cluster takes `model.uri`, not `model.name`",
+        "a job in the cluster takes `model.uri`, not `model.name` or `model.jobRef`",
         allowed={"uri in the cluster": PODS},
-        refused={"name in the cluster": pods_with("spec.model", {"name": "gpt-4.1-mini"})},
+        refused={
+            "another job's result in the cluster": pods_with("spec.model", _PARENT),
+            "name in the cluster": pods_with("spec.model", {"name": "gpt-4.1-mini"}),
+        },
     )
     yield from creates(
         "spec",
-        "a hosted job takes `model.name`, not `model.uri`",
-        allowed={"name at the service": HOSTED},
+        "a hosted job takes `model.name` or `model.jobRef`, not `model.uri`",
+        allowed={
+            "name at the service": HOSTED,
+            "another job's result": hosted_with("spec.model", _PARENT),
+        },
         refused={"uri at the service": hosted_with("spec.model", {"uri": "hf://org/model"})},
     )
 
@@ -176,11 +184,12 @@ def _sources() -> Iterator[RuleRow]:
     hub, secret = "hf://org/model", {"name": "hub"}
     yield from creates(
         "spec.model",
-        "exactly one of `name` (hosted) and `uri` (in the cluster) must be set",
-        allowed={"uri": PODS, "name": HOSTED},
+        "exactly one of `name` (hosted), `uri` (in the cluster) and `jobRef` must be set",
+        allowed={"uri": PODS, "name": HOSTED, "jobRef": hosted_with("spec.model", _PARENT)},
         refused={
             "both": pods_with("spec.model.name", "gpt-4.1-mini"),
             "neither": pods_with("spec.model", {}),
+            "name and jobRef": hosted_with("spec.model", {"name": "gpt-4.1"} | _PARENT),
         },
     )
     yield from _hub_only("spec.model", hub, "pvc://models/llama", secret)

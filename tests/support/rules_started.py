@@ -138,6 +138,18 @@ def _write(
     return RuleRow(at="", message=message, case=case, allowed=allowed, new=new, old=old)
 
 
+def _parent() -> Iterator[RuleRow]:
+    def stacked(on: str) -> Manifest:
+        return changed(HOSTED, {"metadata.name": "dpo", "spec.model": {"jobRef": {"name": on}}})
+
+    yield from creates(
+        "",
+        "`model.jobRef` must name another job than this one",
+        allowed={"another": stacked("sft"), "none": HOSTED},
+        refused={"itself": stacked("dpo")},
+    )
+
+
 def _name() -> Iterator[RuleRow]:
     yield from creates(
         "",
@@ -193,4 +205,4 @@ def _editable() -> Iterator[RuleRow]:
 
 def rows() -> list[RuleRow]:
     """Every row of the rules at the root."""
-    return [*_name(), *_frozen(), *_backend(), *_editable()]
+    return [*_name(), *_parent(), *_frozen(), *_backend(), *_editable()]

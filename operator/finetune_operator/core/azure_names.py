@@ -60,6 +60,16 @@ def hosted(job: FineTuneJob) -> AzureOpenAI:
     return job.spec.azure_open_ai
 
 
+def model_of(job: FineTuneJob) -> str:
+    """What the recorded submission starts from; ValueError if nothing says it."""
+    part = job.status.azure_open_ai
+    recorded = part.submission.model if part and part.submission else None
+    model = recorded or job.spec.model.name
+    if model is None:
+        raise ValueError("a job that starts from another's result records it with its marker")
+    return model
+
+
 def origin(url: str) -> str:
     """`https://host[:port]` in one spelling; ValueError with a sentence if it is no such URL."""
     found = _URL.fullmatch(url)
@@ -113,12 +123,17 @@ def _refused(message: str) -> Transient:
 
 
 def create_body(
-    spec: FineTuneJobSpec, *, suffix: str, training_file: str, validation_file: str | None
+    spec: FineTuneJobSpec,
+    *,
+    model: str,
+    suffix: str,
+    training_file: str,
+    validation_file: str | None,
 ) -> dict[str, Any]:
     """The create request on the wire; what is absent in the spec is left to the service."""
     training_type = spec.azure_open_ai.training_type if spec.azure_open_ai else None
     body = {
-        "model": spec.model.name,
+        "model": model,
         "training_file": training_file,
         "validation_file": validation_file,
         "suffix": suffix,

@@ -4,6 +4,8 @@ Pure. The order is: key or token, finalizer, marker in status, then the request;
 marker without an id looks for the job before anything is sent again.
 """
 
+from dataclasses import replace
+
 from finetune_api.constants import FINALIZER
 from finetune_api.reasons import ConditionType, Phase, Reason
 from finetune_api.spec import JobDeletionPolicy
@@ -15,7 +17,7 @@ from finetune_api.status import (
     Result,
     ResultCheckpoint,
 )
-from finetune_operator.core import attempts, azure_errors, conditions, progress, submission
+from finetune_operator.core import attempts, azure_errors, conditions, lineage, progress, submission
 from finetune_operator.core.conditions import TRUE, Fact, Summary, timestamp
 from finetune_operator.core.observed import Observed, Remote, RemoteJob
 from finetune_operator.core.outcome import Outcome
@@ -43,6 +45,8 @@ def decide(seen: Observed, policy: Policy) -> Outcome:
     """The next step of a hosted job; the data is in order and uploaded."""
     status = seen.job.status
     begins = attempts.is_over(status)
+    if begins and (waiting := lineage.waits(seen, policy)) is not None:
+        return replace(waiting, status=seen.job.status)
     if begins and not seen.found.authenticated:
         return Outcome(action=Authenticate())
     if (held := finalizer(seen)) is not None:

@@ -161,6 +161,7 @@ def _unretried(seen: Observed, *, succeeded: bool) -> Summary:
 
 _OF_A_RUN = (
     ConditionType.DATA_VALID,
+    ConditionType.MODEL_READY,
     ConditionType.SUBMITTED,
     ConditionType.QUOTA_RESERVED,
     ConditionType.TRAINING_COMPLETE,
@@ -208,6 +209,8 @@ def _columns(seen: Observed, status: FineTuneJobStatus) -> FineTuneJobStatus:
     """What printer columns need, because a column is one path."""
     spec = seen.job.spec
     model = spec.model.name or (spec.model.uri or "").rstrip("/").rsplit("/", 1)[-1]
+    if spec.model.job_ref is not None:
+        model = f"ftj/{spec.model.job_ref.name}"
     return status.model_copy(
         update={
             "backend": Backend.AZURE_OPENAI if spec.azure_open_ai else Backend.KUBERNETES,

@@ -16,7 +16,7 @@ MARKER_LENGTH = 10
 _MAX_NAME = 63
 _PREPARE = re.compile(r"-p[0-9]+-([0-9]+)$")
 _TRAINING = re.compile(r"-a([0-9]+)$")
-_TRAINING_FIELDS = ("model", "method", "hyperparameters", "seed")
+_TRAINING_FIELDS = ("method", "hyperparameters", "seed")
 
 
 def _sha256(text: str) -> str:
@@ -96,11 +96,15 @@ def pod_digest(job: FineTuneJob) -> str:
     return _sha256(json.dumps(dumped, sort_keys=True))[:16]
 
 
-def training_digest(job: FineTuneJob) -> str:
-    """A digest over everything that changes what a hosted job learns, its data included."""
+def training_digest(job: FineTuneJob, model: str) -> str:
+    """A digest over everything that changes what a hosted job learns, its data included.
+
+    `model`: what it starts from, as the service names it.
+    """
     spec, data = job.spec.model_dump(mode="json"), job.status.data
     hosted = spec["azureOpenAI"]
     relevant = {name: spec[name] for name in _TRAINING_FIELDS} | {
+        "model": model,
         "endpoint": hosted["endpoint"],
         "trainingType": hosted["trainingType"],
         "training": data.training.sha256 if data and data.training else None,
@@ -109,9 +113,9 @@ def training_digest(job: FineTuneJob) -> str:
     return _sha256(json.dumps(relevant, sort_keys=True))
 
 
-def marker(job: FineTuneJob, attempt: int) -> str:
+def marker(job: FineTuneJob, attempt: int, model: str) -> str:
     """10 hex digits that find this submission again among the service's jobs."""
-    return _sha256(f"{job.metadata.uid}/{attempt}/{training_digest(job)}")[:MARKER_LENGTH]
+    return _sha256(f"{job.metadata.uid}/{attempt}/{training_digest(job, model)}")[:MARKER_LENGTH]
 
 
 def remote_suffix(job: FineTuneJob, submission_marker: str) -> str:

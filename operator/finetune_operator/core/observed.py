@@ -217,6 +217,9 @@ class Observed:
 
     job: FineTuneJob
     now: datetime
+    parents: tuple[FineTuneJob, ...] = ()
+    """The job of `model.jobRef`, that one's, and so on, up to the first that is not there or that
+    stands here already."""
     jobs: tuple[ChildJob, ...] = ()
     pods: tuple[ChildPod, ...] = ()
     departed: ChildPod | None = None

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from finetune_api.reasons import Phase, Reason
 from finetune_api.status import AzureOpenAIStatus, FineTuneJobStatus, Submission
-from finetune_operator.core import attempts, conditions, names
+from finetune_operator.core import attempts, conditions, lineage, names
 from finetune_operator.core.conditions import timestamp
 from finetune_operator.core.observed import Observed, RemoteJob, SubmissionFacts
 from finetune_operator.core.outcome import Outcome
@@ -33,8 +33,12 @@ def begin(seen: Observed) -> FineTuneJobStatus:
     """The marker, written before anything is sent."""
     job = seen.job
     number = (job.status.attempt or 0) + 1
+    model = lineage.start_model(seen)
     submission = Submission(
-        marker=names.marker(job, number), attempt=number, started_at=timestamp(seen.now)
+        marker=names.marker(job, number, model),
+        attempt=number,
+        model=model,
+        started_at=timestamp(seen.now),
     )
     kept = hosted(job.status)
     fresh = AzureOpenAIStatus(
@@ -43,7 +47,9 @@ def begin(seen: Observed) -> FineTuneJobStatus:
         validation_file_id=kept.validation_file_id,
         submission=submission,
     )
-    return attempts.begin(job, seen.now, azure_open_ai=fresh, progress=None, metrics=None)
+    begun = attempts.begin(job, seen.now, azure_open_ai=fresh, progress=None, metrics=None)
+    told = lineage.facts(seen, model)
+    return conditions.merge(begun, told, generation=job.metadata.generation, now=seen.now)
 
 
 def submit(seen: Observed, policy: Policy) -> Outcome:

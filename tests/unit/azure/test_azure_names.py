@@ -228,13 +228,21 @@ SUPERVISED = {"method": {"type": "supervised"}}
 def test_the_create_request(changes: dict[str, object], want: dict[str, object]) -> None:
     job = a_hosted_job(changes)
     body = create_body(
-        job.spec, suffix="a-0123456789", training_file="file-1", validation_file=None
+        job.spec,
+        model="gpt-4.1-mini-2025-04-14",
+        suffix="a-0123456789",
+        training_file="file-1",
+        validation_file=None,
     )
     assert body == BASE | want
 
 
 def test_a_validation_file_is_sent() -> None:
     body = create_body(
-        a_hosted_job().spec, suffix="a", training_file="file-1", validation_file="file-2"
+        a_hosted_job().spec,
+        model="gpt-4.1",
+        suffix="a",
+        training_file="file-1",
+        validation_file="file-2",
     )
     assert body["validation_file"] == "file-2"

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from finetune_operator.core import names
-from support.builders import a_job, prepared, with_status
+from support.builders import a_job, marker_of, prepared, with_status
 
 DNS = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 
@@ -93,8 +93,8 @@ def test_a_data_report_is_made_anew_for_a_retry() -> None:
     ],
 )
 def test_a_marker_depends_on_what_is_learnt(spec: dict[str, object], want_same: bool) -> None:
-    one = names.marker(prepared(a_job(hosted=True)), 1)
-    other = names.marker(prepared(a_job(hosted=True, spec=spec)), 1)
+    one = marker_of(prepared(a_job(hosted=True)))
+    other = marker_of(prepared(a_job(hosted=True, spec=spec)))
     assert (one == other) == want_same
 
 
@@ -105,7 +105,7 @@ def test_a_marker_depends_on_the_data() -> None:
     assert data.training is not None
     changed = data.training.model_copy(update={"sha256": "cd" * 32})
     other = with_status(job, data=data.model_copy(update={"training": changed}))
-    assert names.marker(job, 1) != names.marker(other, 1)
+    assert marker_of(job) != marker_of(other)
 
 
 @pytest.mark.parametrize(

@@ -246,3 +246,22 @@ async def test_a_service_that_always_fails_is_quoted_and_stalls_until_it_is_well
     await until(world, lambda: status_of(world, "tune").phase == Phase.RUNNING)
     assert not conditions.is_true(status_of(world, "tune"), ConditionType.STALLED)
     assert len(world.service.jobs) == 1
+
+
+async def test_a_job_starts_from_the_result_of_another(world: World) -> None:
+    """Applied before its parent, which is waited for, found and built upon."""
+    stacked = changed(
+        hosted_job("dpo"), {"spec.model": {"jobRef": {"name": "tune"}}, "spec.method.type": "DPO"}
+    )
+    world.create_job(stacked)
+    await until(world, lambda: reason_of(world, "dpo") == Reason.PARENT_NOT_FOUND)
+    world.create_job(hosted_job("tune"))
+    await until(world, lambda: reason_of(world, "dpo") == Reason.WAITING_FOR_PARENT)
+    await until(world, lambda: status_of(world, "dpo").phase == Phase.SUCCEEDED)
+
+    parent, part = status_of(world, "tune").result, status_of(world, "dpo").azure_open_ai
+    assert parent is not None
+    assert part is not None
+    assert part.submission is not None
+    assert part.submission.model == parent.model
+    assert len(world.service.jobs) == 2

@@ -20,7 +20,14 @@ from finetune_operator.backends.azure_openai.ports import Cluster, Credential
 from finetune_operator.backends.azure_openai.service import Fence, FineTuningService, http_client
 from finetune_operator.backends.azure_openai.settings import HostedSettings
 from finetune_operator.backends.azure_openai.wire import updated
-from finetune_operator.core.azure_names import Endpoint, create_body, hosted, origin, resolve
+from finetune_operator.core.azure_names import (
+    Endpoint,
+    create_body,
+    hosted,
+    model_of,
+    origin,
+    resolve,
+)
 from finetune_operator.core.conditions import is_finished
 from finetune_operator.core.errors import OperatorError, Transient
 from finetune_operator.core.names import MARKER_LENGTH
@@ -124,7 +131,11 @@ class HostedBackend:
         """
         account = self._account(job)
         body = create_body(
-            job.spec, suffix=suffix, training_file=training_file, validation_file=validation_file
+            job.spec,
+            model=model_of(job),
+            suffix=suffix,
+            training_file=training_file,
+            validation_file=validation_file,
         )
         return _noted(account, await account.service.create(body))
 
