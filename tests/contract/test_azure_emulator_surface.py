@@ -280,7 +280,7 @@ class TestCreate:
             pytest.param(
                 {"hyperparameters": {"n_epochs": 51}}, "between 1 and 50", id="too many epochs"
             ),
-            pytest.param({"method": {"type": "dpo"}}, "method.type", id="a method not emulated"),
+            pytest.param({"method": {"type": "sft"}}, "method.type", id="an unknown method"),
         ],
     )
     async def test_refusals(

@@ -9,18 +9,20 @@ import re
 import time
 import uuid
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 from aiohttp import web
 
-from azure_openai import catalogue, history, lifecycle, wire
+from azure_openai import catalogue, history, lifecycle, methods, models, wire
+from azure_openai.catalogue import Trainable
 from azure_openai.context import CONTEXT, Context
 from azure_openai.errors import ServiceError, invalid, missing
 from azure_openai.files import created
 from azure_openai.learning import Course
 from azure_openai.lifecycle import Fate, Job, JobError, UnexpectedStateError
 from azure_openai.paging import read_page
-from azure_openai.rows import Dataset
+from azure_openai.rows import Dataset, row_problem
 from azure_openai.store import page
 from azure_openai.submission import Submission, read_submission
 
@@ -46,10 +48,13 @@ async def create_job(request: web.Request) -> web.Response:
     """POST /fine_tuning/jobs."""
     context = request.app[CONTEXT]
     submission = read_submission(await request.read())
+    model = _model(submission, context)
     training = _usable(submission.training_file, "training_file", context)
+    files = [training]
     if submission.validation_file is not None:
-        _usable(submission.validation_file, "validation_file", context)
-    job = _new_job(submission, training, context)
+        files.append(_usable(submission.validation_file, "validation_file", context))
+    job = _new_job(submission, model, training.dataset, context)
+    job = replace(job, fate=_fate(submission, files, context))
     context.store.add_job(job)
     return created(request, job_body(job, context))
 
@@ -140,8 +145,25 @@ def _unexpected(message: str) -> ServiceError:
     return ServiceError(409, "unexpectedEntityState", message)
 
 
-def _usable(file_id: str, param: str, context: Context) -> Dataset:
-    """The content of a file that may be trained on."""
+def _model(submission: Submission, context: Context) -> Trainable:
+    """How the model can be trained; refuses one that cannot be trained as asked."""
+    model = models.trainable(submission.model, context.store, context.clock.now())
+    if model is None:
+        raise invalid(catalogue.NO_FINE_TUNING, param="model")
+    if refused := catalogue.refusal(model, submission.method, submission.training_type):
+        raise invalid(refused, param="model")
+    return model
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Usable:
+    """A file that may be trained on."""
+
+    content: bytes
+    dataset: Dataset
+
+
+def _usable(file_id: str, param: str, context: Context) -> _Usable:
     try:
         file = context.store.file(file_id)
     except KeyError as error:
@@ -150,12 +172,12 @@ def _usable(file_id: str, param: str, context: Context) -> Dataset:
         raise invalid(f"The file '{file_id}' was not uploaded for fine-tuning.", param=param)
     if file.status != "processed":
         raise invalid(f"The file '{file_id}' is {file.status}, not processed.", param=param)
-    return file.dataset
+    return _Usable(content=file.content, dataset=file.dataset)
 
 
-def _new_job(submission: Submission, training: Dataset, context: Context) -> Job:
-    asked = submission.asked()
-    resolved = catalogue.resolve(asked, model=submission.model, rows=training.rows)
+def _new_job(submission: Submission, model: Trainable, training: Dataset, context: Context) -> Job:
+    method, asked = submission.method, submission.asked()
+    resolved = methods.resolve(method, asked, rate=model.automatic_rate, rows=training.rows)
     seed = random.randrange(2**31) if submission.seed is None else submission.seed
     return Job(
         id=f"ftjob-{uuid.uuid4().hex}",
@@ -169,29 +191,34 @@ def _new_job(submission: Submission, training: Dataset, context: Context) -> Job
         seed=seed,
         training_type=submission.training_type,
         asked=asked,
-        method_sent=submission.method is not None,
+        resolved=resolved,
+        method_sent=submission.sent_method is not None,
+        reinforcement=submission.reinforcement(),
         course=Course(
+            method=method,
             rows=training.rows,
-            epochs=resolved.n_epochs,
-            batch_size=resolved.batch_size,
-            learning_rate_multiplier=resolved.learning_rate_multiplier,
+            epochs=int(resolved["n_epochs"]),
+            batch_size=int(resolved["batch_size"]),
+            learning_rate_multiplier=float(resolved["learning_rate_multiplier"]),
             seed=seed,
             digest=training.digest,
             validated=submission.validation_file is not None,
+            eval_interval=int(resolved.get("eval_interval", 0)) or None,
         ),
         tokens_per_epoch=training.tokens,
         billable_tokens_per_epoch=training.content_tokens,
         pace=context.settings.pace(),
-        fate=_fate(submission, training, context),
     )
 
 
-def _fate(submission: Submission, training: Dataset, context: Context) -> Fate | None:
+def _fate(submission: Submission, files: list[_Usable], context: Context) -> Fate | None:
     """Bad rows fail a job before its training; a test may have decided on another end."""
-    if training.chat_problem is not None:
-        message = f"Validation of jsonl file failed: {training.chat_problem}."
-        error = JobError(code="jsonlValidationFailed", message=message)
-        return Fate(stage="Validation", error=error)
+    parse = submission.row_parser()
+    for file in files:
+        if problem := row_problem(file.content, parse):
+            message = f"Validation of jsonl file failed: {problem}."
+            error = JobError(code="jsonlValidationFailed", message=message)
+            return Fate(stage="Validation", error=error)
     for rule in context.store.fates:
         if rule.times > 0 and re.search(rule.suffix, submission.suffix or ""):
             rule.times -= 1

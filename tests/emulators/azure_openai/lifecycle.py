@@ -8,8 +8,8 @@ import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from azure_openai.catalogue import Hyperparameters
 from azure_openai.learning import Course
+from azure_openai.methods import Hyperparameters, Reinforcement
 
 Stage = Literal["Validation", "Evaluation"]
 TERMINAL = frozenset({"succeeded", "failed", "cancelled"})
@@ -90,7 +90,9 @@ class Job:
     seed: int
     training_type: str | None
     asked: Hyperparameters
+    resolved: Hyperparameters
     method_sent: bool
+    reinforcement: Reinforcement | None
     course: Course
     tokens_per_epoch: int
     billable_tokens_per_epoch: int
@@ -105,6 +107,11 @@ class Job:
     def hex(self) -> str:
         """The id without its prefix, as model names carry it."""
         return self.id.removeprefix("ftjob-")
+
+    @property
+    def base_model(self) -> str:
+        """What all training began with, also where `model` is an earlier result."""
+        return self.model.partition(".ft-")[0]
 
     @property
     def started_at(self) -> float:

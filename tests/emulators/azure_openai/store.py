@@ -84,6 +84,7 @@ class Store:
         self._files: dict[str, StoredFile] = {}
         self._jobs: dict[str, Job] = {}
         self._serials: list[tuple[int, str]] = []
+        self._removed: dict[str, Job] = {}
         self._without_results: set[str] = set()
 
     # Files
@@ -160,13 +161,17 @@ class Store:
         """One job; KeyError if there is none."""
         return self._jobs[job_id]
 
+    def maker(self, job_id: str) -> Job:
+        """The job that made a model, which outlives it; KeyError if there never was one."""
+        return self._jobs.get(job_id) or self._removed[job_id]
+
     def replace_job(self, job: Job) -> None:
         """Put a newer record in the place of the one with its id."""
         self._jobs[job.id] = job
 
     def remove_job(self, job_id: str) -> None:
-        """Forget a job; KeyError if there is none."""
-        job = self._jobs.pop(job_id)
+        """Forget a job, but not what it has made; KeyError if there is none."""
+        job = self._removed[job_id] = self._jobs.pop(job_id)
         del self._serials[bisect.bisect_left(self._serials, (job.serial, job.id))]
         self._without_results.discard(job_id)
 

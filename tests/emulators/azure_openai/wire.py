@@ -6,12 +6,11 @@ Pure. Must not know of requests. Shapes follow what was seen on the wire, not th
 from collections.abc import Sequence
 from typing import Any
 
-from azure_openai import history, lifecycle
+from azure_openai import history, lifecycle, methods
 from azure_openai.history import Checkpoint, Event
 from azure_openai.lifecycle import Job
+from azure_openai.methods import Hyperparameters
 from azure_openai.store import StoredFile
-
-_AUTOMATIC = -1
 
 
 def job_json(job: Job, now: float) -> dict[str, Any]:
@@ -19,11 +18,12 @@ def job_json(job: Job, now: float) -> dict[str, Any]:
     status = lifecycle.status(job, now)
     end = lifecycle.outcome(job, now)
     started = (now if end is None else end.at) >= job.started_at
-    hyperparameters = _hyperparameters(job, resolved=started)
+    unresolved = methods.undecided(job.course.method, job.asked)
+    hyperparameters = job.resolved if started else unresolved
     shown = {
         "id": job.id,
         "created_at": int(job.created_at),
-        "hyperparameters": hyperparameters,
+        "hyperparameters": {name: hyperparameters[name] for name in methods.COMMON},
         "model": job.model,
         "object": "fine_tuning.job",
         "seed": job.seed,
@@ -31,7 +31,7 @@ def job_json(job: Job, now: float) -> dict[str, Any]:
         "training_file": job.training_file,
         "validation_file": job.validation_file,
         "estimated_finish": _estimated_finish(job),
-        "method": _method(hyperparameters) if job.method_sent else None,
+        "method": _method(job, hyperparameters) if job.method_sent else None,
         "suffix": job.suffix,
         "trainingType": job.training_type,
         **({} if end is None else _ending(job, end)),
@@ -86,22 +86,14 @@ def list_json(data: Sequence[dict[str, Any]], *, has_more: bool) -> dict[str, An
     return {"object": "list", "has_more": has_more, "data": list(data)}
 
 
-def _hyperparameters(job: Job, *, resolved: bool) -> dict[str, float]:
-    if resolved:
-        return {
-            "batch_size": job.course.batch_size,
-            "learning_rate_multiplier": job.course.learning_rate_multiplier,
-            "n_epochs": job.course.epochs,
-        }
-    return {
-        "batch_size": job.asked.batch_size or _AUTOMATIC,
-        "learning_rate_multiplier": job.asked.learning_rate_multiplier or _AUTOMATIC,
-        "n_epochs": job.asked.n_epochs or _AUTOMATIC,
-    }
-
-
-def _method(hyperparameters: dict[str, float]) -> dict[str, Any]:
-    return {"type": "supervised", "supervised": {"hyperparameters": hyperparameters}}
+def _method(job: Job, hyperparameters: Hyperparameters) -> dict[str, Any]:
+    method, own = job.course.method, job.reinforcement
+    options: dict[str, Any] = {"hyperparameters": dict(hyperparameters)}
+    if own is not None:
+        options["grader"] = own.grader
+        if own.response_format is not None:
+            options["response_format"] = own.response_format
+    return {"type": method, method: options}
 
 
 def _estimated_finish(job: Job) -> int:
