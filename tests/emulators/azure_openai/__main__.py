@@ -51,6 +51,7 @@ def _parse() -> argparse.Namespace:
         default = Settings.model_fields[name].default
         flag = f"--{name.replace('_', '-')}"
         parser.add_argument(flag, type=type(default) if default else float, default=default)
+    parser.add_argument("--endpoint-ca-file", type=Path, help="trusted for graders' endpoints")
     identity = parser.add_argument_group("workload identity")
     identity.add_argument("--issuer", help="the 'iss' of accepted assertions")
     keys = identity.add_mutually_exclusive_group()
@@ -87,6 +88,7 @@ def _context(options: argparse.Namespace) -> Context:
         store=Store(),
         faults=FaultBoard(),
         traffic=TrafficLog(),
+        endpoint_ca=options.endpoint_ca_file,
         directory=Directory(
             issuer=options.issuer,
             keys=_keys(options),

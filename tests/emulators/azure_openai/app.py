@@ -5,7 +5,7 @@ Must not contain behaviour of its own.
 
 from aiohttp import web
 
-from azure_openai import authority, control, files, jobs, middleware
+from azure_openai import authority, control, files, grading, jobs, middleware
 from azure_openai.context import CONTEXT, Context
 
 _MAXIMUM_UPLOAD = 512 * 1024**2
@@ -36,6 +36,7 @@ def build_app(context: Context, *, controlled: bool) -> web.Application:
 
 def _account_routes(prefix: str) -> list[web.RouteDef]:
     job = f"{prefix}/fine_tuning/jobs/{{job}}"
+    graders = f"{prefix}/fine_tuning/alpha/graders"
     return [
         web.post(f"{prefix}/files", files.upload),
         web.get(f"{prefix}/files", files.list_files),
@@ -50,6 +51,8 @@ def _account_routes(prefix: str) -> list[web.RouteDef]:
         web.post(f"{job}/resume", jobs.resume_job),
         web.get(f"{job}/events", jobs.list_events),
         web.get(f"{job}/checkpoints", jobs.list_checkpoints),
+        web.post(f"{graders}/validate", grading.validate),
+        web.post(f"{graders}/run", grading.run),
     ]
 
 

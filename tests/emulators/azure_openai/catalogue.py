@@ -70,6 +70,17 @@ _ALIASES = MappingProxyType(
         "gpt-5": "gpt-5-2025-08-07",
     }
 )
+_JUDGES = MappingProxyType({"gpt-4o": "gpt-4o-2024-08-06", "o3-mini": "o3-mini-2025-01-31"})
+
+
+def judges(name: str) -> bool:
+    """Whether a model can grade."""
+    return judge_name(name) in _JUDGES.values()
+
+
+def judge_name(name: str) -> str:
+    """The full name of a model that grades."""
+    return _JUDGES.get(name, name)
 
 
 def dated_name(name: str) -> str:

@@ -6,6 +6,7 @@ Must not know of the handlers that raise them.
 from typing import Any
 
 from aiohttp import web
+from pydantic import ValidationError
 
 
 class ServiceError(Exception):
@@ -35,6 +36,13 @@ def error_body(code: str, message: str, param: str | None = None) -> dict[str, A
 def invalid(message: str, *, param: str | None = None) -> ServiceError:
     """400: the request itself is wrong."""
     return ServiceError(400, "invalidPayload", message, param=param)
+
+
+def invalid_body(error: ValidationError) -> ServiceError:
+    """400: the body is not of the form that the operation takes."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"]) or "body"
+    return invalid(f"The request is not valid at '{where}': {first['msg']}.", param=where)
 
 
 def missing(what: str) -> ServiceError:

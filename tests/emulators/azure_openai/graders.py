@@ -24,3 +24,21 @@ def read_grader(sent: Mapping[str, Any], param: str) -> Grader:
     if problem := check_grader(grader):
         raise invalid(f"The grader is not valid: {problem}.", param=param)
     return grader
+
+
+def endpoint_headers(sent: Mapping[str, Any]) -> dict[str, Mapping[str, str]]:
+    """What is to be sent along to endpoints, by their URLs."""
+    return {
+        part["url"]: part["headers"]
+        for part in (sent, *(sent.get("graders") or {}).values())
+        if part.get("url") and part.get("headers")
+    }
+
+
+def normalised(grader: Grader, sent: Mapping[str, Any]) -> dict[str, Any]:
+    """The grader without what nobody reads."""
+    written, headers = grader.on_the_wire(), endpoint_headers(sent)
+    for part in (written, *written.get("graders", {}).values()):
+        if part.get("url") in headers:
+            part["headers"] = headers[part["url"]]
+    return written

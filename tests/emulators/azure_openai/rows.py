@@ -47,7 +47,7 @@ def read_dataset(content: bytes) -> Dataset:
     if file_problem is None and len(rows) < MINIMUM_ROWS:
         file_problem = f"the file has {len(rows)} examples, at least {MINIMUM_ROWS} are required"
     texts = [text for row in rows for text in _texts(row)]
-    content_tokens = sum(_tokens(text) for text in texts)
+    content_tokens = sum(tokens(text) for text in texts)
     return Dataset(
         rows=len(rows),
         tokens=content_tokens + _OVERHEAD_PER_MESSAGE * len(texts),
@@ -99,5 +99,6 @@ def _text(message: Any) -> str:
     return content if isinstance(content, str) and content else json.dumps(message)
 
 
-def _tokens(text: str) -> int:
+def tokens(text: str) -> int:
+    """How many tokens a text is taken for."""
     return -(-len(text) // _CHARACTERS_PER_TOKEN)

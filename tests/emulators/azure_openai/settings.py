@@ -22,6 +22,8 @@ class Settings(BaseModel):
     """How often an uploaded file is shown as pending before it is judged."""
     list_lag_seconds: float = Field(default=0, ge=0)
     """Real seconds for which a new job is missing from lists."""
+    python_grader_seconds: float = Field(default=120, gt=0)
+    """Real seconds that a python grader may take."""
     absent_keys: frozenset[str] = frozenset()
     """Keys left out of every job that is shown."""
 

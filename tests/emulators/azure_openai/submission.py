@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field, ValidationError
 
 from azure_openai import catalogue, methods
-from azure_openai.errors import ServiceError, invalid
+from azure_openai.errors import invalid, invalid_body
 from azure_openai.graders import read_grader
 from azure_openai.methods import HyperparameterError, Hyperparameters, Method, Reinforcement
 from finetune_api.graders import Grader
@@ -123,7 +123,7 @@ def read_submission(body: bytes) -> Submission:
     try:
         sent = Submission.model_validate_json(body)
     except ValidationError as error:
-        raise _refusal(error) from error
+        raise invalid_body(error) from error
     if sent.suffix is not None and not _SUFFIX.fullmatch(sent.suffix):
         raise invalid(
             "The suffix may have 1 to 40 letters, digits, '-', '_'; '.' is a reserved character.",
@@ -142,9 +142,3 @@ def _known_type(name: str | None) -> str | None:
     if found is None:
         raise invalid(f"The training type '{name}' is not supported.", param="trainingType")
     return found
-
-
-def _refusal(error: ValidationError) -> ServiceError:
-    first: dict[str, Any] = dict(error.errors()[0])
-    where = ".".join(str(part) for part in first["loc"]) or "body"
-    return invalid(f"The request is not valid at '{where}': {first['msg']}.", param=where)
