@@ -5,7 +5,7 @@ Must not contain behaviour of its own.
 
 from aiohttp import web
 
-from azure_openai import authority, control, files, grading, jobs, middleware
+from azure_openai import authority, control, files, grading, jobs, middleware, uploads
 from azure_openai.context import CONTEXT, Context
 
 _MAXIMUM_UPLOAD = 512 * 1024**2
@@ -25,7 +25,7 @@ def build_app(context: Context, *, controlled: bool) -> web.Application:
     app[CONTEXT] = context
     app.add_routes(_account_routes(middleware.V1_PREFIX))
     app.add_routes(_account_routes(middleware.DATED_PREFIX))
-    app.router.add_delete(f"{middleware.DATED_PREFIX}/fine_tuning/jobs/{{job}}", jobs.delete_job)
+    app.add_routes(_dated_routes(middleware.DATED_PREFIX))
     app.router.add_get("/_health", _health)
     if controlled:
         app.add_routes(control.routes(context.settings.model_copy(), context.clock.speed))
@@ -53,6 +53,17 @@ def _account_routes(prefix: str) -> list[web.RouteDef]:
         web.get(f"{job}/checkpoints", jobs.list_checkpoints),
         web.post(f"{graders}/validate", grading.validate),
         web.post(f"{graders}/run", grading.run),
+    ]
+
+
+def _dated_routes(prefix: str) -> list[web.RouteDef]:
+    upload = f"{prefix}/uploads/{{upload}}"
+    return [
+        web.delete(f"{prefix}/fine_tuning/jobs/{{job}}", jobs.delete_job),
+        web.post(f"{prefix}/uploads", uploads.begin),
+        web.post(f"{upload}/parts", uploads.add_part),
+        web.post(f"{upload}/complete", uploads.complete),
+        web.post(f"{upload}/cancel", uploads.cancel),
     ]
 
 

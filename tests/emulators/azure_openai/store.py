@@ -7,11 +7,13 @@ import bisect
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, TypeVar
+from typing import Literal, Protocol, TypeVar
 
 from azure_openai import history, lifecycle
 from azure_openai.lifecycle import Fate, Job
 from azure_openai.rows import Dataset, read_dataset
+
+_UPLOAD_SECONDS = 2 * 60 * 60
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +39,38 @@ class StoredFile:
         if self.polls_left > 0:
             return "pending"
         return "error" if self.problem else "processed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """One piece of an upload."""
+
+    id: str
+    created_at: float
+    content: bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Upload:
+    """A file that arrives in pieces; `ended` is how it came to its end, `file` what it became."""
+
+    id: str
+    created_at: float
+    filename: str
+    purpose: str
+    bytes: int
+    parts: tuple[Part, ...] = ()
+    ended: Literal["completed", "cancelled"] | None = None
+    file: StoredFile | None = None
+
+    @property
+    def expires_at(self) -> float:
+        """Until when pieces are taken."""
+        return self.created_at + _UPLOAD_SECONDS
+
+    def status(self, now: float) -> str:
+        """As the wire names it."""
+        return self.ended or ("pending" if now < self.expires_at else "expired")
 
 
 @dataclass(kw_only=True)
@@ -81,6 +115,7 @@ class Store:
     def __init__(self) -> None:
         """Start empty."""
         self.fates: list[FateRule] = []
+        self.uploads: dict[str, Upload] = {}
         self._files: dict[str, StoredFile] = {}
         self._jobs: dict[str, Job] = {}
         self._serials: list[tuple[int, str]] = []

@@ -3,6 +3,7 @@
 Pure. Must not know of requests. Shapes follow what was seen on the wire, not the published schema.
 """
 
+import base64
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ from azure_openai import history, lifecycle, methods
 from azure_openai.history import Checkpoint, Event
 from azure_openai.lifecycle import Job
 from azure_openai.methods import Hyperparameters
-from azure_openai.store import StoredFile
+from azure_openai.store import Part, StoredFile, Upload
 
 
 def job_json(job: Job, now: float) -> dict[str, Any]:
@@ -53,6 +54,32 @@ def file_json(file: StoredFile) -> dict[str, Any]:
     if file.status == "error":
         shown["status_details"] = f"Validation of jsonl file failed: {file.problem}."
     return shown
+
+
+def upload_json(upload: Upload, now: float) -> dict[str, Any]:
+    """An upload as each of its operations shows it."""
+    shown = {
+        "id": upload.id,
+        "object": "upload",
+        "bytes": upload.bytes,
+        "created_at": int(upload.created_at),
+        "expires_at": int(upload.expires_at),
+        "filename": upload.filename,
+        "purpose": upload.purpose,
+        "status": upload.status(now),
+    }
+    return shown if upload.file is None else {**shown, "file": file_json(upload.file)}
+
+
+def part_json(upload: Upload, part: Part) -> dict[str, Any]:
+    """One piece of an upload."""
+    return {
+        "id": part.id,
+        "object": "upload.part",
+        "upload_id": upload.id,
+        "azure_block_id": base64.b64encode(part.id.encode()).decode(),
+        "created_at": int(part.created_at),
+    }
 
 
 def event_json(event: Event) -> dict[str, Any]:
