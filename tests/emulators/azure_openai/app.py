@@ -23,8 +23,8 @@ def build_app(context: Context, *, controlled: bool) -> web.Application:
         ],
     )
     app[CONTEXT] = context
-    app.add_routes(_account_routes(middleware.V1_PREFIX))
-    app.add_routes(_account_routes(middleware.DATED_PREFIX))
+    for prefix in (middleware.V1_PREFIX, middleware.PROJECT_PREFIX, middleware.DATED_PREFIX):
+        app.add_routes(_account_routes(prefix))
     app.add_routes(_dated_routes(middleware.DATED_PREFIX))
     app.router.add_get("/_health", _health)
     if controlled:
