@@ -20,6 +20,7 @@ def build_app(context: Context, *, controlled: bool) -> web.Application:
             middleware.meet_faults,
             middleware.write_errors,
             middleware.check_access,
+            middleware.move_queue,
         ],
     )
     app[CONTEXT] = context

@@ -48,3 +48,9 @@ def invalid_body(error: ValidationError) -> ServiceError:
 def missing(what: str) -> ServiceError:
     """404: no such object in this account."""
     return ServiceError(404, "notFound", f"The {what} was not found.")
+
+
+def quota_exceeded(what: str, limit: int) -> ServiceError:
+    """429 that no waiting for seconds helps against: the account is full."""
+    message = f"The account already has {limit} {what}, which is its quota. Remove some first."
+    return ServiceError(429, "quotaExceeded", message)

@@ -8,12 +8,13 @@ from aiohttp.web_request import FileField
 
 from azure_openai import wire
 from azure_openai.context import CONTEXT, Context
-from azure_openai.errors import invalid, missing
+from azure_openai.errors import invalid, missing, quota_exceeded
 from azure_openai.middleware import is_v1
 from azure_openai.paging import read_page
 from azure_openai.store import StoredFile, page
 
-_PURPOSES = ("assistants", "batch", "fine-tune", "evals")
+_FINE_TUNE = "fine-tune"
+_PURPOSES = ("assistants", "batch", _FINE_TUNE, "evals")
 _PAGE_SIZE = 10_000
 
 
@@ -28,7 +29,9 @@ def created(
 
 
 def add_file(context: Context, filename: str, purpose: str, content: bytes) -> StoredFile:
-    """Take a file in, however it came."""
+    """Take a file in, however it came; refuses one that the account has no room for."""
+    if purpose == _FINE_TUNE:
+        _check_quota(context, len(content))
     return context.store.add_file(
         filename=filename,
         purpose=purpose,
@@ -88,6 +91,17 @@ async def delete_file(request: web.Request) -> web.Response:
     file = _find(request)
     request.app[CONTEXT].store.remove_file(file.id)
     return web.json_response({"id": file.id, "object": "file", "deleted": True})
+
+
+def _check_quota(context: Context, size: int) -> None:
+    count, bytes_ = context.settings.fine_tune_files, context.settings.fine_tune_bytes
+    if count is None and bytes_ is None:
+        return
+    held = [len(file.content) for file in context.store.files() if file.purpose == _FINE_TUNE]
+    if count is not None and len(held) >= count:
+        raise quota_exceeded("files for fine-tuning", count)
+    if bytes_ is not None and sum(held) + size > bytes_:
+        raise quota_exceeded("bytes of files for fine-tuning, or would have", bytes_)
 
 
 def _find(request: web.Request) -> StoredFile:

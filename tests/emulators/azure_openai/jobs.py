@@ -14,10 +14,10 @@ from typing import Any
 
 from aiohttp import web
 
-from azure_openai import catalogue, history, lifecycle, methods, models, wire
+from azure_openai import catalogue, history, lifecycle, methods, models, queueing, wire
 from azure_openai.catalogue import Trainable
 from azure_openai.context import CONTEXT, Context
-from azure_openai.errors import ServiceError, invalid, missing
+from azure_openai.errors import ServiceError, invalid, missing, quota_exceeded
 from azure_openai.files import created
 from azure_openai.learning import Course
 from azure_openai.lifecycle import Fate, Job, JobError, UnexpectedStateError
@@ -55,7 +55,10 @@ async def create_job(request: web.Request) -> web.Response:
         files.append(_usable(submission.validation_file, "validation_file", context))
     job = _new_job(submission, model, training.dataset, context)
     job = replace(job, fate=_fate(submission, files, context))
+    _check_quota(context)
     context.store.add_job(job)
+    queueing.admit(context.store, context.settings, job.created_at)
+    job = context.store.job(job.id)
     return created(request, job_body(job, context))
 
 
@@ -143,6 +146,17 @@ def _change(request: web.Request, change: Callable[[Job, float], Job]) -> web.Re
 
 def _unexpected(message: str) -> ServiceError:
     return ServiceError(409, "unexpectedEntityState", message)
+
+
+def _check_quota(context: Context) -> None:
+    """Refuse one job more than the account has room for."""
+    settings, store = context.settings, context.store
+    if settings.kept_jobs is not None and store.count_jobs() >= settings.kept_jobs:
+        raise quota_exceeded("fine-tuning jobs", settings.kept_jobs)
+    if settings.queued_jobs is not None:
+        waiting = store.count_pending(context.clock.now())
+        if waiting >= settings.queued_jobs:
+            raise quota_exceeded("queued fine-tuning jobs", settings.queued_jobs)
 
 
 def _model(submission: Submission, context: Context) -> Trainable:

@@ -97,6 +97,7 @@ class Job:
     tokens_per_epoch: int
     billable_tokens_per_epoch: int
     pace: Pace
+    slot_at: float | None = None  # None: it waits until fewer jobs run
     interruptions: tuple[Interruption, ...] = ()
     ended: Outcome | None = None
     fate: Fate | None = None
@@ -115,8 +116,13 @@ class Job:
 
     @property
     def started_at(self) -> float:
-        """When it leaves the queue."""
-        return self.created_at + self.pace.queue_seconds
+        """When it leaves the queue; infinity while that is open."""
+        return math.inf if self.slot_at is None else self.slot_at
+
+    @property
+    def is_developer(self) -> bool:
+        """Whether it runs at the developer tier."""
+        return self.training_type == "developerTier"
 
     @property
     def training_seconds(self) -> float:
@@ -138,6 +144,16 @@ def outcome(job: Job, now: float) -> Outcome | None:
     """How the job has ended by `now`, or None while it has not."""
     end = job.ended or _planned_end(job)
     return end if end.at <= now else None
+
+
+def end_moment(job: Job) -> float:
+    """When it ends unless something happens; infinity behind an open pause."""
+    return (job.ended or _planned_end(job)).at
+
+
+def admitted(job: Job, moment: float) -> Job:
+    """The job with its turn in the queue decided."""
+    return replace(job, slot_at=moment)
 
 
 def status(job: Job, now: float) -> str:

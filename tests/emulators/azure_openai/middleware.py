@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
+from azure_openai import queueing
 from azure_openai.context import CONTEXT, Context, is_service_path
 from azure_openai.errors import ServiceError
 from azure_openai.faults import apply, cut
@@ -93,6 +94,14 @@ async def check_access(request: web.Request, handler: Handler) -> web.StreamResp
     if request.path.startswith(f"{DATED_PREFIX}/") or _is_project(request):
         _check_version(request)
         _check_credentials(request, request.app[CONTEXT])
+    return await handler(request)
+
+
+@web.middleware
+async def move_queue(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Let jobs begin whose turn has come, before anything looks at them or changes them."""
+    context = request.app[CONTEXT]
+    queueing.admit(context.store, context.settings, context.clock.now())
     return await handler(request)
 
 

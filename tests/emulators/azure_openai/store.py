@@ -120,6 +120,8 @@ class Store:
         self._jobs: dict[str, Job] = {}
         self._serials: list[tuple[int, str]] = []
         self._removed: dict[str, Job] = {}
+        self._waiting: list[str] = []
+        self._admitted: set[str] = set()
         self._without_results: set[str] = set()
 
     # Files
@@ -191,6 +193,7 @@ class Store:
         self._jobs[job.id] = job
         self._serials.append((job.serial, job.id))
         self._without_results.add(job.id)
+        self._waiting.append(job.id)
 
     def job(self, job_id: str) -> Job:
         """One job; KeyError if there is none."""
@@ -209,6 +212,36 @@ class Store:
         job = self._removed[job_id] = self._jobs.pop(job_id)
         del self._serials[bisect.bisect_left(self._serials, (job.serial, job.id))]
         self._without_results.discard(job_id)
+        self._admitted.discard(job_id)
+
+    def waiting(self) -> list[Job]:
+        """Jobs whose turn has not come, oldest first."""
+        jobs = [self._jobs[job_id] for job_id in self._waiting if job_id in self._jobs]
+        jobs = [job for job in jobs if job.ended is None]
+        self._waiting = [job.id for job in jobs]
+        return jobs
+
+    def admitted(self) -> list[Job]:
+        """Jobs whose turn has come and that were not over when it was last looked."""
+        return [self._jobs[job_id] for job_id in self._admitted]
+
+    def admit(self, job_id: str, moment: float) -> None:
+        """Say when a job's turn comes."""
+        self._waiting.remove(job_id)
+        self._admitted.add(job_id)
+        self.replace_job(lifecycle.admitted(self._jobs[job_id], moment))
+
+    def forget_over(self, now: float) -> None:
+        """Forget the turns of jobs that are over."""
+        self._admitted = {job.id for job in self.admitted() if lifecycle.end_moment(job) > now}
+
+    def count_pending(self, now: float) -> int:
+        """How many jobs are in the queue."""
+        return sum(lifecycle.status(job, now) == "pending" for job in self._jobs.values())
+
+    def count_jobs(self) -> int:
+        """How many jobs there are, over or not."""
+        return len(self._jobs)
 
     def jobs(self, *, before: str | None = None) -> Iterator[Job]:
         """Jobs, newest first, or only those older than `before`; KeyError if that is unknown."""

@@ -124,7 +124,8 @@ def _method(job: Job, hyperparameters: Hyperparameters) -> dict[str, Any]:
 
 
 def _estimated_finish(job: Job) -> int:
-    return int(job.started_at + job.training_seconds + job.pace.silent_seconds)
+    begins = job.created_at + job.pace.queue_seconds if job.slot_at is None else job.slot_at
+    return int(begins + job.training_seconds + job.pace.silent_seconds)
 
 
 def _ending(job: Job, end: lifecycle.Outcome) -> dict[str, Any]:
