@@ -5,7 +5,7 @@ Must not contain behaviour of its own.
 
 from aiohttp import web
 
-from azure_openai import authority, control, files, grading, jobs, middleware, uploads
+from azure_openai import authority, chat, control, files, grading, jobs, middleware, uploads
 from azure_openai.context import CONTEXT, Context
 
 _MAXIMUM_UPLOAD = 512 * 1024**2
@@ -24,8 +24,10 @@ def build_app(context: Context, *, controlled: bool) -> web.Application:
         ],
     )
     app[CONTEXT] = context
-    for prefix in (middleware.V1_PREFIX, middleware.PROJECT_PREFIX, middleware.DATED_PREFIX):
+    for prefix in (middleware.V1_PREFIX, middleware.PROJECT_PREFIX):
         app.add_routes(_account_routes(prefix))
+        app.router.add_post(f"{prefix}/chat/completions", chat.complete)
+    app.add_routes(_account_routes(middleware.DATED_PREFIX))
     app.add_routes(_dated_routes(middleware.DATED_PREFIX))
     app.router.add_get("/_health", _health)
     if controlled:
@@ -59,8 +61,15 @@ def _account_routes(prefix: str) -> list[web.RouteDef]:
 
 def _dated_routes(prefix: str) -> list[web.RouteDef]:
     upload = f"{prefix}/uploads/{{upload}}"
+    completion = f"{prefix}/chat/completions/{{completion}}"
     return [
         web.delete(f"{prefix}/fine_tuning/jobs/{{job}}", jobs.delete_job),
+        web.post(f"{prefix}/deployments/{{deployment}}/chat/completions", chat.complete),
+        web.get(f"{prefix}/chat/completions", chat.list_stored),
+        web.get(completion, chat.get_stored),
+        web.post(completion, chat.change_stored),
+        web.delete(completion, chat.delete_stored),
+        web.get(f"{completion}/messages", chat.list_messages),
         web.post(f"{prefix}/uploads", uploads.begin),
         web.post(f"{upload}/parts", uploads.add_part),
         web.post(f"{upload}/complete", uploads.complete),

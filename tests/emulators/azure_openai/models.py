@@ -13,6 +13,11 @@ from azure_openai.store import Store
 _RESULT = re.compile(r".+\.ft-([0-9a-f]{32})(-.+|:.+)?")
 
 
+def is_result(name: str) -> bool:
+    """Whether a name is that of a fine-tuned model, here or elsewhere."""
+    return _RESULT.fullmatch(name) is not None
+
+
 def maker(name: str, store: Store, now: float) -> Job | None:
     """The job that has made the model of this name by `now`: a result or a kept checkpoint."""
     match = _RESULT.fullmatch(name)

@@ -59,12 +59,17 @@ def read_dataset(content: bytes) -> Dataset:
 
 def row_problem(content: bytes, parse: Parser[Row]) -> str | None:
     """What is wrong with the first row of a good file that a method cannot train on."""
-    for number, line in _lines(content):
+    for number, row in each_row(content):
         try:
-            parse(json.loads(line), number)
+            parse(row, number)
         except RowProblem as problem:
             return f"line {number}: {problem}"
     return None
+
+
+def each_row(content: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The rows of a good file by their lines."""
+    return ((number, json.loads(line)) for number, line in _lines(content))
 
 
 def _lines(content: bytes) -> Iterator[tuple[int, bytes]]:

@@ -5,9 +5,9 @@ Must not know of HTTP or of how objects look on the wire. Times come in from out
 
 import bisect
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 from azure_openai import history, lifecycle
 from azure_openai.lifecycle import Fate, Job
@@ -73,6 +73,39 @@ class Upload:
         return self.ended or ("pending" if now < self.expires_at else "expired")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Deployment:
+    """A model that answers; `answers` is what it says to certain last messages of the user."""
+
+    model: str
+    answers: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredMessage:
+    """One message of a prompt that was kept."""
+
+    id: str
+    sent: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredCompletion:
+    """A completion that a client wanted to be kept."""
+
+    id: str
+    body: Mapping[str, Any]
+    messages: Sequence[Mapping[str, Any]]
+    metadata: Mapping[str, str]
+
+    def prompt(self) -> list[StoredMessage]:
+        """What was answered, first message first."""
+        return [
+            StoredMessage(id=f"{self.id}-{index}", sent=message)
+            for index, message in enumerate(self.messages)
+        ]
+
+
 @dataclass(kw_only=True)
 class FateRule:
     """Failures that wait for jobs which do not exist yet."""
@@ -116,6 +149,9 @@ class Store:
         """Start empty."""
         self.fates: list[FateRule] = []
         self.uploads: dict[str, Upload] = {}
+        self.deployments: dict[str, Deployment] = {}
+        self.completions: dict[str, StoredCompletion] = {}
+        self._lessons: dict[str, bytes] = {}
         self._files: dict[str, StoredFile] = {}
         self._jobs: dict[str, Job] = {}
         self._serials: list[tuple[int, str]] = []
@@ -189,7 +225,8 @@ class Store:
         return self._serials[-1][0] + 1 if self._serials else 1
 
     def add_job(self, job: Job) -> None:
-        """Take a new job in."""
+        """Take a new job in, with what it trains on: files may go, what was learned stays."""
+        self._lessons[job.id] = self._files[job.training_file].content
         self._jobs[job.id] = job
         self._serials.append((job.serial, job.id))
         self._without_results.add(job.id)
@@ -198,6 +235,10 @@ class Store:
     def job(self, job_id: str) -> Job:
         """One job; KeyError if there is none."""
         return self._jobs[job_id]
+
+    def lesson(self, job_id: str) -> bytes:
+        """The rows that a job was trained on; KeyError if there never was one."""
+        return self._lessons[job_id]
 
     def maker(self, job_id: str) -> Job:
         """The job that made a model, which outlives it; KeyError if there never was one."""
