@@ -10,7 +10,6 @@ from azure_openai.learning import Course, metrics, train_loss, valid_loss
 from azure_openai.methods import HyperparameterError, Method, read, resolve
 from azure_openai.rewards import rewards, valid_reward
 from azure_openai.rows import read_dataset, row_problem
-from finetune_data.chat import parse_chat
 from support.azure_account import chat_rows
 
 
@@ -154,8 +153,8 @@ def test_tokens_follow_the_content(
 def test_the_first_row_that_cannot_be_used_is_told_by_its_line() -> None:
     content = chat_rows(10) + b"\n" + json.dumps({"messages": TURNS[:1]}).encode()
     assert read_dataset(content).file_problem is None
-    assert row_problem(chat_rows(10), parse_chat) is None
-    assert (row_problem(content, parse_chat) or "").startswith("line 12: ")
+    assert row_problem(chat_rows(10), "supervised", ()) is None
+    assert (row_problem(content, "supervised", ()) or "").startswith("line 12: ")
 
 
 class TestLossCurve:

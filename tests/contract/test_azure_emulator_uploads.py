@@ -5,11 +5,10 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import openai
 import pytest
 
-from support.azure_account import chat_rows, dated_client
+from support.azure_account import chat_rows, dated_client, http_client
 from support.emulator import API_KEY, Emulator
 
 CONTENT = chat_rows(10)
@@ -180,9 +179,7 @@ async def test_an_unknown_upload(client: openai.AsyncOpenAI) -> None:
         ),
     ],
 )
-async def test_surfaces(
-    client: openai.AsyncOpenAI, emulator: Emulator, path: str, want_status: int, want_text: str
-) -> None:
-    reply = await client._client.post(f"{emulator.url}{path}", headers={"api-key": API_KEY})
-    assert isinstance(reply, httpx2.Response)
+async def test_surfaces(emulator: Emulator, path: str, want_status: int, want_text: str) -> None:
+    async with http_client(emulator) as http:
+        reply = await http.post(f"{emulator.url}{path}", headers={"api-key": API_KEY})
     assert (reply.status_code, want_text in reply.text) == (want_status, True)

@@ -9,7 +9,7 @@ import re
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import web
@@ -49,13 +49,11 @@ async def create_job(request: web.Request) -> web.Response:
     context = request.app[CONTEXT]
     submission = read_submission(await request.read())
     model = _model(submission, context)
-    training = _usable(submission.training_file, "training_file", context)
-    files = [training]
+    files = [_usable(submission.training_file, "training_file", context)]
     if submission.validation_file is not None:
         files.append(_usable(submission.validation_file, "validation_file", context))
-    job = _new_job(submission, model, training.dataset, context)
-    job = replace(job, fate=_fate(submission, files, context))
     _check_quota(context)
+    job = _new_job(submission, model, files, context)
     context.store.add_job(job)
     queueing.admit(context.store, context.settings, job.created_at)
     job = context.store.job(job.id)
@@ -189,8 +187,10 @@ def _usable(file_id: str, param: str, context: Context) -> _Usable:
     return _Usable(content=file.content, dataset=file.dataset)
 
 
-def _new_job(submission: Submission, model: Trainable, training: Dataset, context: Context) -> Job:
-    method, asked = submission.method, submission.asked()
+def _new_job(
+    submission: Submission, model: Trainable, files: list[_Usable], context: Context
+) -> Job:
+    method, asked, training = submission.method, submission.asked(), files[0].dataset
     resolved = methods.resolve(method, asked, rate=model.automatic_rate, rows=training.rows)
     seed = random.randrange(2**31) if submission.seed is None else submission.seed
     return Job(
@@ -222,14 +222,15 @@ def _new_job(submission: Submission, model: Trainable, training: Dataset, contex
         tokens_per_epoch=training.tokens,
         billable_tokens_per_epoch=training.content_tokens,
         pace=context.settings.pace(),
+        fate=_fate(submission, files, context),
     )
 
 
 def _fate(submission: Submission, files: list[_Usable], context: Context) -> Fate | None:
     """Bad rows fail a job before its training; a test may have decided on another end."""
-    parse = submission.row_parser()
+    members = submission.members()
     for file in files:
-        if problem := row_problem(file.content, parse):
+        if problem := row_problem(file.content, submission.method, members):
             message = f"Validation of jsonl file failed: {problem}."
             error = JobError(code="jsonlValidationFailed", message=message)
             return Fate(stage="Validation", error=error)

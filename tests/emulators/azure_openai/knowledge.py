@@ -56,7 +56,7 @@ def reference_in(grader: Mapping[str, Any]) -> str | None:
 _Pair = tuple[list[dict[str, Any]], str | None]
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=8)
 def answers(content: bytes, method: Method, reference: str | None) -> Mapping[str, str]:
     """The answer of each training row, by its prompt's key; of equal prompts the last one's."""
     found = (_pair(row, number, method, reference) for number, row in each_row(content))

@@ -13,7 +13,7 @@ Method = Literal["supervised", "dpo", "reinforcement"]
 Value = int | float | str
 Hyperparameters = Mapping[str, Value]
 
-AUTOMATIC = -1
+_AUTOMATIC = -1
 """How the wire shows what the service has not decided yet."""
 COMMON = ("batch_size", "learning_rate_multiplier", "n_epochs")
 """What every method has, and what a job shows beside its method."""
@@ -54,7 +54,7 @@ class _Knob:
     """The value as it is kept; None for what it does not take."""
     automatic: Value | None = None
     """What the service picks, where that does not depend on model and rows."""
-    unasked: Value | None = AUTOMATIC
+    unasked: Value | None = _AUTOMATIC
     """What is shown before the training when nobody asked; None: nothing, then or later."""
 
 
@@ -78,7 +78,7 @@ def _number(
     *,
     from_low: bool = False,
     automatic: Value | None = None,
-    unasked: Value | None = AUTOMATIC,
+    unasked: Value | None = _AUTOMATIC,
 ) -> _Knob:
     def read(value: object) -> Value | None:
         if isinstance(value, bool) or not isinstance(value, int | float):

@@ -7,9 +7,15 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from typing import Any
 
+from azure_openai.methods import Method
+from finetune_data.chat import parse_chat
+from finetune_data.graders.templates import Placeholder
+from finetune_data.preference import parse_preference
 from finetune_data.problems import RowProblem
+from finetune_data.prompts import parse_prompt
 from finetune_data.rows import Parser, Row
 
 MINIMUM_ROWS = 10
@@ -57,14 +63,29 @@ def read_dataset(content: bytes) -> Dataset:
     )
 
 
-def row_problem(content: bytes, parse: Parser[Row]) -> str | None:
-    """What is wrong with the first row of a good file that a method cannot train on."""
+@lru_cache(maxsize=8)
+def row_problem(content: bytes, method: Method, members: tuple[Placeholder, ...]) -> str | None:
+    """What is wrong with the first row of a good file that a method cannot train on.
+
+    `members`: what graders read of every row.
+    """
+    parse = _parser(method, members)
     for number, row in each_row(content):
         try:
             parse(row, number)
         except RowProblem as problem:
             return f"line {number}: {problem}"
     return None
+
+
+def _parser(method: Method, members: tuple[Placeholder, ...]) -> Parser[Row]:
+    match method:
+        case "supervised":
+            return partial(parse_chat, images=True)
+        case "dpo":
+            return partial(parse_preference, images=True)
+        case "reinforcement":
+            return partial(parse_prompt, members=members, images=True)
 
 
 def each_row(content: bytes) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -5,7 +5,6 @@ keys are ignored as the service ignores them.
 """
 
 import re
-from functools import partial
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError
@@ -15,11 +14,8 @@ from azure_openai.errors import invalid, invalid_body
 from azure_openai.graders import read_grader
 from azure_openai.methods import HyperparameterError, Hyperparameters, Method, Reinforcement
 from finetune_api.graders import Grader
-from finetune_data.chat import parse_chat
 from finetune_data.graders.checking import item_members
-from finetune_data.preference import parse_preference
-from finetune_data.prompts import parse_prompt
-from finetune_data.rows import Parser, Row
+from finetune_data.graders.templates import Placeholder
 
 _SUFFIX = re.compile(r"[A-Za-z0-9_-]{1,40}")
 _MAXIMUM_SEED = 2_147_483_647
@@ -97,13 +93,10 @@ class Submission(BaseModel):
             response_format=None if response is None else response.model_dump(),
         )
 
-    def row_parser(self) -> Parser[Row]:
-        """What reads a row of the files."""
+    def members(self) -> tuple[Placeholder, ...]:
+        """What graders read of every row."""
         options = self._graded()
-        if options is not None:
-            members = item_members(self._grader(options))
-            return partial(parse_prompt, members=members, images=True)
-        return partial(parse_preference if self.method == "dpo" else parse_chat, images=True)
+        return () if options is None else item_members(self._grader(options))
 
     def _graded(self) -> _GradedOptions | None:
         if self.sent_method is None or self.sent_method.type != "reinforcement":
