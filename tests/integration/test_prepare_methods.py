@@ -109,7 +109,7 @@ def test_rows_of_another_method_are_refused(
 
 
 def test_rows_without_what_the_grader_reads_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(Failure, match="the grader reads item.solution"):
+    with pytest.raises(Failure, match=r"the grader reads item\.solution"):
         prompts(tmp_path, a_check(reference="{{item.solution}}"))
 
 
