@@ -30,6 +30,8 @@ class ConditionType(StrEnum):
     SUBMITTED = "Submitted"
     QUOTA_RESERVED = "QuotaReserved"
     TRAINING_COMPLETE = "TrainingComplete"
+    OVERFITTING = "Overfitting"
+    UNDERFITTING = "Underfitting"
     SUSPENDED = "Suspended"
     CANCELLED = "Cancelled"
     SUCCEEDED = "Succeeded"
@@ -52,6 +54,12 @@ class Reason(StrEnum):
     RETRYING = "Retrying"
     RETRY_REQUESTED = "RetryRequested"
     CHECKPOINT_LOST = "CheckpointLost"
+
+    # How well it fits
+    FITS_WELL = "FitsWell"
+    VALIDATION_LOSS_ROSE = "ValidationLossRose"
+    TRAINING_LOSS_STAYED = "TrainingLossStayed"
+    REWARD_STAYED = "RewardStayed"
 
     # On request
     PREEMPTED = "Preempted"

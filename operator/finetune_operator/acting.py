@@ -18,7 +18,7 @@ from finetune_operator.adapters.store import Key, Store
 from finetune_operator.backends.kubernetes.cluster import Cluster
 from finetune_operator.core import names, plan
 from finetune_operator.core.errors import Declined, OperatorError, Terminal, endured
-from finetune_operator.core.observed import Found, Observed, Remote, RemoteJob
+from finetune_operator.core.observed import Found, Observed, Remote, RemoteJob, StepFigures
 from finetune_operator.memory import JobMemory
 from finetune_operator.submitting import Submissions, Submitter
 from finetune_operator.writing import JobWriter, Reporter
@@ -53,6 +53,9 @@ class Hosted(Submissions, Protocol):
 
     async def refresh(self, job: FineTuneJob, job_id: str) -> Remote:
         """Asks the service now."""
+
+    async def results(self, job: FineTuneJob, file_id: str) -> tuple[StepFigures, ...]:
+        """Reads a result file."""
 
     def forget(self, key: Key) -> None:
         """The object is gone."""
@@ -174,10 +177,20 @@ class Actor:
             case plan.ResumeRemote():
                 await hosted.resume(job, action.job_id)
                 found = replace(found, asked=True)
+            case plan.ReadResults():
+                found = replace(found, results=await self._results(job, action.file_id))
             case plan.Refresh():
                 remote = await hosted.refresh(job, action.job_id)
                 found = replace(found, remote=remote)
         return job, found
+
+    async def _results(self, job: FineTuneJob, file_id: str) -> tuple[StepFigures, ...]:
+        """Empty if it cannot be read: the model is there, and waits for no figures."""
+        try:
+            return await self._out.hosted().results(job, file_id)
+        except OperatorError as e:
+            logger.warning("The result file %s cannot be read: %s", file_id, e)
+            return ()
 
     async def _pause(self, job: FineTuneJob, job_id: str, memory: JobMemory) -> None:
         try:

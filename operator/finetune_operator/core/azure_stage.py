@@ -17,9 +17,17 @@ from finetune_api.status import (
     Result,
     ResultCheckpoint,
 )
-from finetune_operator.core import attempts, azure_errors, conditions, lineage, progress, submission
+from finetune_operator.core import (
+    attempts,
+    azure_errors,
+    conditions,
+    fitting,
+    lineage,
+    progress,
+    submission,
+)
 from finetune_operator.core.conditions import TRUE, Fact, Summary, timestamp
-from finetune_operator.core.observed import Observed, Remote, RemoteJob
+from finetune_operator.core.observed import Figures, Observed, Remote, RemoteJob
 from finetune_operator.core.outcome import Outcome
 from finetune_operator.core.plan import (
     AddFinalizer,
@@ -27,6 +35,7 @@ from finetune_operator.core.plan import (
     DropFinalizer,
     ExportResult,
     Policy,
+    ReadResults,
     Refresh,
     ResumeRemote,
     WriteStatus,
@@ -126,15 +135,15 @@ def follow(seen: Observed, remote: Remote, job: RemoteJob) -> FineTuneJobStatus:
         update={
             "azure_open_ai": told,
             "progress": moved,
-            "metrics": _metrics(remote) or status.metrics,
+            "metrics": _known(remote.details.figures) or status.metrics,
             "resolved": _resolved(job) or status.resolved,
         }
     )
     return attempts.note(followed, step=moved.step if moved else None, node=None)
 
 
-def _metrics(remote: Remote) -> Metrics | None:
-    told = progress.metrics(remote.details.figures)
+def _known(figures: Figures) -> Metrics | None:
+    told = progress.metrics(figures)
     return None if told == Metrics() else told
 
 
@@ -220,18 +229,23 @@ def _over(seen: Observed, status: FineTuneJobStatus, reason: Reason, message: st
 def _succeeded(
     seen: Observed, status: FineTuneJobStatus, remote: Remote, job: RemoteJob, model: str
 ) -> Outcome:
+    if seen.found.results is None and job.result_files:
+        return Outcome(action=ReadResults(file_id=job.result_files[0]))
     if not seen.exported:
         exported = {"model": model, "jobID": job.id, "endpoint": hosted(status).endpoint or ""}
         return Outcome(action=ExportResult(data=tuple(sorted(exported.items()))))
-    done = attempts.end(status, seen.now, Reason.SUCCEEDED, "")
+    done, checkpoints = attempts.end(status, seen.now, Reason.SUCCEEDED, ""), _checkpoints(remote)
+    steps = seen.found.results or ()
+    summary = conditions.succeeded(f"The model is {model}")
     return Outcome(
         status=done.model_copy(
             update={
-                "result": Result(model=model, checkpoints=_checkpoints(remote)),
+                "result": Result(model=model, checkpoints=checkpoints),
                 "progress": progress.completed(done, seen.now),
+                "metrics": _known(fitting.final(steps)) or done.metrics,
             }
         ),
-        summary=conditions.succeeded(f"The model is {model}"),
+        summary=replace(summary, extra=(*summary.extra, *fitting.facts(steps, checkpoints or ()))),
         finished=True,
     )
 

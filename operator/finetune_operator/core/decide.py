@@ -165,6 +165,8 @@ _OF_A_RUN = (
     ConditionType.SUBMITTED,
     ConditionType.QUOTA_RESERVED,
     ConditionType.TRAINING_COMPLETE,
+    ConditionType.OVERFITTING,
+    ConditionType.UNDERFITTING,
     ConditionType.CANCELLED,
     ConditionType.SUCCEEDED,
 )

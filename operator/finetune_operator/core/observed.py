@@ -117,6 +117,14 @@ class Figures:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StepFigures:
+    """The figures of one step, as the service's result file has them."""
+
+    step: int
+    figures: Figures
+
+
+@dataclass(frozen=True, kw_only=True)
 class RemoteCheckpoint:
     """A checkpoint that the service keeps."""
 
@@ -209,6 +217,8 @@ class Found:
     """The service's list was searched for the submission, in vain."""
     remote: Remote | None = None
     """The hosted job as the service just told it."""
+    results: tuple[StepFigures, ...] | None = None
+    """Its result file, empty if it cannot be read; None: not read."""
 
 
 @dataclass(frozen=True, kw_only=True)

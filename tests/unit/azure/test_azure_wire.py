@@ -1,3 +1,4 @@
+import base64
 import json
 from datetime import UTC, datetime
 from pathlib import Path
@@ -6,7 +7,12 @@ from typing import Any
 import pytest
 
 from finetune_operator.backends.azure_openai import wire
-from finetune_operator.core.observed import Figures, RemoteCheckpoint, RemoteDetails
+from finetune_operator.core.observed import (
+    Figures,
+    RemoteCheckpoint,
+    RemoteDetails,
+    StepFigures,
+)
 
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "azure"
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -223,3 +229,41 @@ def test_what_an_older_page_said_is_kept() -> None:
         figures=Figures(train_loss=0.0, validation_loss=1.5, train_reward=0.5),
         checkpoints=(checkpoint,),
     )
+
+
+CSV = """step,train_loss,train_mean_token_accuracy,valid_loss,full_valid_loss
+1,2.5,0.4,2.75,
+2,1.5,0.5,,1.75
+"""
+STEPS = (
+    StepFigures(step=1, figures=Figures(train_loss=2.5)),
+    StepFigures(step=2, figures=Figures(train_loss=1.5, validation_loss=1.75)),
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "want"),
+    [
+        pytest.param(CSV, STEPS, id="as it comes"),
+        pytest.param(base64.b64encode(CSV.encode()).decode(), STEPS, id="in base64"),
+        pytest.param(
+            "train_loss,step\n2.5,1\nx,y\n",
+            (StepFigures(step=1, figures=Figures(train_loss=2.5)),),
+            id="other columns in another order, and a row of nothing",
+        ),
+        pytest.param(
+            "step,train_mean_reward,full_valid_mean_reward\n5,0.25,0.5\n",
+            (StepFigures(step=5, figures=Figures(train_reward=0.25, validation_reward=0.5)),),
+            id="rewards",
+        ),
+        pytest.param("step,train_loss\n", (), id="no steps"),
+        pytest.param("", (), id="nothing at all"),
+    ],
+)
+def test_a_result_file(text: str, want: tuple[StepFigures, ...]) -> None:
+    assert wire.results(text) == want
+
+
+def test_a_result_file_that_is_none() -> None:
+    with pytest.raises(ValueError, match=r"base64|Incorrect padding"):
+        wire.results("This is no table.")

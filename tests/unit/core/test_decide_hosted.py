@@ -14,6 +14,7 @@ from finetune_operator.core.plan import (
     DropFinalizer,
     ExportResult,
     Plan,
+    ReadResults,
     Refresh,
     ResumeRemote,
 )
@@ -34,7 +35,8 @@ from support.builders import (
 
 def _plan(raw_status: str, **remote: Any) -> Plan:
     job = submitted(a_job(hosted=True, held=True))
-    return decide(seen(job, remote=a_remote(raw_status, **remote), exported=True), POLICY)
+    now = seen(job, remote=a_remote(raw_status, **remote), exported=True, results=())
+    return decide(now, POLICY)
 
 
 @pytest.mark.parametrize(
@@ -165,6 +167,12 @@ def test_success_names_the_model() -> None:
     assert part is not None
     assert (part.trained_tokens, part.billed_tokens) == (12345, 12000)
     assert part.result_file_ids == ["file-9"]
+
+
+def test_its_figures_are_read_once_it_is_there() -> None:
+    job = submitted(a_job(hosted=True, held=True))
+    remote = a_remote("succeeded", fine_tuned_model="m", result_files=("file-9", "file-10"))
+    assert decide(seen(job, remote=remote), POLICY).action == ReadResults(file_id="file-9")
 
 
 def test_the_result_is_exported_first() -> None:

@@ -265,3 +265,25 @@ async def test_a_job_starts_from_the_result_of_another(world: World) -> None:
     assert part.submission is not None
     assert part.submission.model == parent.model
     assert len(world.service.jobs) == 2
+
+
+async def test_the_result_file_says_how_well_it_fits(world: World) -> None:
+    await running_hosted(world)
+    await until(world, lambda: status_of(world, "tune").phase == Phase.SUCCEEDED)
+    status = status_of(world, "tune")
+    assert status.metrics is not None
+    assert (status.metrics.train_loss, status.metrics.validation_loss) == ("1.7", "1.7")
+    found = conditions.get(status, ConditionType.OVERFITTING)
+    assert found is not None
+    assert (found.status, found.reason) == ("True", Reason.VALIDATION_LOSS_ROSE)
+
+
+async def test_a_result_file_that_cannot_be_read_holds_nothing_up(world: World) -> None:
+    def away(when: str, operation: str) -> None:
+        if operation == "results":
+            raise Transient(Reason.SERVICE_UNAVAILABLE, "Away")
+
+    await running_hosted(world)
+    world.hosted.hook = away
+    await until(world, lambda: status_of(world, "tune").phase == Phase.SUCCEEDED)
+    assert conditions.get(status_of(world, "tune"), ConditionType.OVERFITTING) is None

@@ -31,7 +31,7 @@ from finetune_operator.core.azure_names import (
 from finetune_operator.core.conditions import is_finished
 from finetune_operator.core.errors import OperatorError, Transient
 from finetune_operator.core.names import MARKER_LENGTH
-from finetune_operator.core.observed import TERMINAL, Remote, RemoteDetails, RemoteJob
+from finetune_operator.core.observed import TERMINAL, Remote, RemoteDetails, RemoteJob, StepFigures
 from finetune_operator.core.submission import CLOCK_SKEW, bears, may_be
 
 _ENOUGH_OLDER = 100
@@ -194,6 +194,10 @@ class HostedBackend:
             remote = _snapshot(account, job_id, found, details)
         account.poller.note(job_id, remote)
         return remote
+
+    async def results(self, job: FineTuneJob, file_id: str) -> tuple[StepFigures, ...]:
+        """The figures of every step, from the hosted job's result file."""
+        return await self._account(job).service.results(file_id)
 
     async def _concluded(self, account: _Account, remote: RemoteJob) -> RemoteJob:
         """Note an answer; that of a job which is now over, with its last events if they come."""

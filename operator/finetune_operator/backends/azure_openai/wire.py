@@ -4,6 +4,9 @@ Pure, and must not know how the bytes came here. Whatever is not as expected is 
 the service leaves keys out and adds values without notice; only a job without an id is refused.
 """
 
+import base64
+import csv
+import io
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -11,7 +14,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from finetune_operator.core.observed import Figures, RemoteCheckpoint, RemoteDetails, RemoteJob
+from finetune_operator.core.observed import (
+    Figures,
+    RemoteCheckpoint,
+    RemoteDetails,
+    RemoteJob,
+    StepFigures,
+)
 
 Json = Mapping[str, Any]
 T = TypeVar("T")
@@ -89,6 +98,27 @@ def details(events: Sequence[Json], checkpoints: Sequence[Json]) -> RemoteDetail
         billed_tokens=next((int(found[1]) for found in billed), None),
         error=next((_text(e.get("message"), _ERROR_LIMIT) for e in events if _is_error(e)), None),
         checkpoints=_checkpoints(checkpoints),
+    )
+
+
+def results(text: str) -> tuple[StepFigures, ...]:
+    """The rows of a result file, by the names in its head; in base64 too, as it once came."""
+    if "," not in text:
+        text = base64.b64decode("".join(text.split()), validate=True).decode()
+    rows = csv.DictReader(io.StringIO(text))
+    read = [(_count(row.get("step")), row) for row in rows]
+    return tuple(
+        StepFigures(step=step, figures=_figures(row)) for step, row in read if step is not None
+    )
+
+
+def _figures(row: Json) -> Figures:
+    """Of a batch the validation loss is noise: that over the whole set alone counts."""
+    return Figures(
+        train_loss=_number(row.get("train_loss")),
+        validation_loss=_number(row.get("full_valid_loss")),
+        train_reward=_reward(row, "train"),
+        validation_reward=_reward(row, "valid"),
     )
 
 
