@@ -101,6 +101,7 @@ class Reason(StrEnum):
     ENDPOINT_UNREACHABLE = "EndpointUnreachable"
     REMOTE_JOB_NOT_FOUND = "RemoteJobNotFound"
     NAME_CONFLICT = "NameConflict"
+    POSSIBLE_DUPLICATE = "PossibleDuplicate"
 
     # Waiting for the service
     RATE_LIMITED = "RateLimited"

@@ -155,6 +155,18 @@ class FakeHosted:
         self._noted(self._service.get(job_id))
         return self._snapshots[job_id]
 
+    async def equal(self, job: FineTuneJob, digest: str) -> tuple[RemoteJob, ...]:
+        self.hook("before", "equal")
+        now = self._service.now()
+        found = [
+            job
+            for job in reversed(self._service.jobs)
+            if job.suffix.endswith(digest)
+            and job.shown_from <= now
+            and job.status not in ("failed", "cancelled")
+        ]
+        return tuple(remote for each in found if (remote := self._service.snapshot(each).job))
+
     async def results(self, job: FineTuneJob, file_id: str) -> tuple[StepFigures, ...]:
         self.hook("before", "results")
         losses = (2.0, 1.0, 1.5, 1.6, 1.7)

@@ -25,6 +25,7 @@ from finetune_operator.core import (
     lineage,
     progress,
     submission,
+    twice,
 )
 from finetune_operator.core.conditions import TRUE, Fact, Summary, timestamp
 from finetune_operator.core.observed import Figures, Observed, Remote, RemoteJob
@@ -58,6 +59,8 @@ def decide(seen: Observed, policy: Policy) -> Outcome:
         return replace(waiting, status=seen.job.status)
     if begins and not seen.found.authenticated:
         return Outcome(action=Authenticate())
+    if begins and (twice_ := twice.decide(seen, lineage.start_model(seen))) is not None:
+        return twice_
     if (held := finalizer(seen)) is not None:
         return held
     if begins:
@@ -65,6 +68,13 @@ def decide(seen: Observed, policy: Policy) -> Outcome:
     if hosted(status).job_id is None:
         return submission.submit(seen, policy)
     return submission.then_duplicates(seen, followed(seen, policy))
+
+
+def adopt(seen: Observed, job_id: str) -> Outcome:
+    """Follow a job made elsewhere: nothing is prepared, nothing is paid."""
+    if not seen.found.authenticated:
+        return Outcome(action=Authenticate())
+    return finalizer(seen) or twice.adopted(seen, job_id)
 
 
 def finalizer(seen: Observed) -> Outcome | None:

@@ -23,6 +23,7 @@ from finetune_operator.core import (
     names,
     pod_story,
     prepare_stage,
+    twice,
 )
 from finetune_operator.core.conditions import Fact, Summary, timestamp
 from finetune_operator.core.observed import Observed
@@ -61,6 +62,8 @@ def _stage(seen: Observed, policy: Policy) -> Outcome:
     if seen.job.spec.suspend:
         return ending.suspend(seen, policy)
     under_way = not attempts.is_over(seen.job.status)
+    if ending.is_hosted(seen) and (adopted := twice.to_adopt(seen)) is not None:
+        return azure_stage.adopt(seen, adopted)
     if not under_way and not prepare_stage.is_prepared(seen):
         accepted = prepare_stage.accepted_status(seen)
         if accepted is None:

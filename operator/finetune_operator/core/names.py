@@ -11,8 +11,9 @@ from typing import Any
 
 from finetune_api.job import FineTuneJob
 
-MARKER_LENGTH = 10
-"""Hex digits; the end of a hosted job's suffix."""
+_UID_DIGITS, _ATTEMPT_DIGITS, _DIGEST_DIGITS = 6, 2, 8
+MARKER_LENGTH = _UID_DIGITS + _ATTEMPT_DIGITS + _DIGEST_DIGITS
+"""Hex digits; the end of a hosted job's suffix: whose, which attempt, what it trains."""
 _MAX_NAME = 63
 _PREPARE = re.compile(r"-p[0-9]+-([0-9]+)$")
 _TRAINING = re.compile(r"-a([0-9]+)$")
@@ -114,8 +115,19 @@ def training_digest(job: FineTuneJob, model: str) -> str:
 
 
 def marker(job: FineTuneJob, attempt: int, model: str) -> str:
-    """10 hex digits that find this submission again among the service's jobs."""
-    return _sha256(f"{job.metadata.uid}/{attempt}/{training_digest(job, model)}")[:MARKER_LENGTH]
+    """16 hex digits that find this submission again among the service's jobs."""
+    number = attempt % 16**_ATTEMPT_DIGITS
+    return f"{uid_part(job.metadata.uid)}{number:0{_ATTEMPT_DIGITS}x}{marker_digest(job, model)}"
+
+
+def uid_part(uid: str) -> str:
+    """The beginning of every marker of one FineTuneJob."""
+    return _sha256(uid)[:_UID_DIGITS]
+
+
+def marker_digest(job: FineTuneJob, model: str) -> str:
+    """The end of the marker of every submission that trains the same, whoever makes it."""
+    return training_digest(job, model)[:_DIGEST_DIGITS]
 
 
 def remote_suffix(job: FineTuneJob, submission_marker: str) -> str:

@@ -217,6 +217,9 @@ class Found:
     """The service's list was searched for the submission, in vain."""
     remote: Remote | None = None
     """The hosted job as the service just told it."""
+    equals: tuple[RemoteJob, ...] | None = None
+    """Jobs that train the same and that no other FineTuneJob follows, newest first; None: not
+    searched for."""
     results: tuple[StepFigures, ...] | None = None
     """Its result file, empty if it cannot be read; None: not read."""
 

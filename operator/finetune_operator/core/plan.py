@@ -165,6 +165,13 @@ class Refresh:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FindEqual:
+    """Search for jobs of this digest that nobody follows: they train the same."""
+
+    digest: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReadResults:
     """Read the hosted job's result file: the figures of every step."""
 
@@ -180,6 +187,7 @@ RemoteAction = (
     | PauseRemote
     | ResumeRemote
     | Refresh
+    | FindEqual
     | ReadResults
 )
 

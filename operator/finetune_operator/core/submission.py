@@ -29,6 +29,12 @@ def hosted(status: FineTuneJobStatus) -> AzureOpenAIStatus:
     return status.azure_open_ai or AzureOpenAIStatus()
 
 
+def is_there(status: FineTuneJobStatus) -> bool:
+    """Whether an attempt is under way that was sent, may have been, or was taken over."""
+    part = hosted(status)
+    return (part.submission or part.job_id) is not None and not attempts.is_over(status)
+
+
 def begin(seen: Observed) -> FineTuneJobStatus:
     """The marker, written before anything is sent."""
     job = seen.job
@@ -115,12 +121,17 @@ def bears(remote: RemoteJob, marker: str) -> bool:
     return (remote.suffix or "").lower().endswith(marker.lower())
 
 
+def is_dead(remote: RemoteJob) -> bool:
+    """Whether a job has ended without a model."""
+    return remote.raw_status in _DEAD
+
+
 def may_be(remote: RemoteJob, training_file: str | None) -> bool:
     """Whether a job without a suffix, which the service may leave out, could be this submission.
 
     One that has ended without a model needs no deciding: nothing more is paid for it.
     """
-    if remote.suffix is not None or remote.raw_status in _DEAD:
+    if remote.suffix is not None or is_dead(remote):
         return False
     return remote.training_file in (None, training_file)
 

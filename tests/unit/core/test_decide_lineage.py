@@ -125,7 +125,9 @@ def test_who_must_act(since: float, parents: tuple[FineTuneJob, ...], want_stall
 def test_what_it_starts_from(
     checkpoint: str | None, points: list[ResultCheckpoint] | None, want: str
 ) -> None:
-    now = seen(a_stacked(checkpoint), parents=(a_good_parent(points),), authenticated=True)
+    now = seen(
+        a_stacked(checkpoint), parents=(a_good_parent(points),), authenticated=True, equals=()
+    )
 
     action = decide(now, POLICY).action
 

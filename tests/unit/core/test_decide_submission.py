@@ -41,12 +41,12 @@ def test_before_anything_is_written_there_is_a_key(job: FineTuneJob) -> None:
 
 def test_then_the_finalizer() -> None:
     job = prepared(a_job(hosted=True))
-    assert decide(seen(job, authenticated=True), POLICY).action == AddFinalizer()
+    assert decide(seen(job, authenticated=True, equals=()), POLICY).action == AddFinalizer()
 
 
 def test_then_the_marker_with_what_is_frozen_by_it() -> None:
     job = prepared(a_job(hosted=True, held=True, generation=4))
-    action = decide(seen(job, authenticated=True), POLICY).action
+    action = decide(seen(job, authenticated=True, equals=()), POLICY).action
     assert isinstance(action, WriteStatus)
     assert action.records_submission
     part = action.status.azure_open_ai
@@ -62,7 +62,7 @@ def test_a_new_attempt_forgets_the_old_job_but_not_the_files() -> None:
     part = job.status.azure_open_ai or AzureOpenAIStatus()
     over = [a.model_copy(update={"end_time": stamp(-5)}) for a in job.status.attempts or ()]
     job = job.model_copy(update={"status": job.status.model_copy(update={"attempts": over})})
-    action = decide(seen(job, authenticated=True), POLICY).action
+    action = decide(seen(job, authenticated=True, equals=()), POLICY).action
     assert isinstance(action, WriteStatus)
     fresh = action.status.azure_open_ai
     assert fresh is not None
@@ -167,7 +167,7 @@ def test_a_jobs_marker_is_its_own() -> None:
     ]
     markers = [marker_of(job), marker_of(job, 2), *(marker_of(o) for o in others)]
     assert len(set(markers)) == len(markers)
-    assert all(len(marker) == 10 for marker in markers)
+    assert all(len(marker) == 16 for marker in markers)
 
 
 def test_the_clock_is_the_only_thing_that_moves_a_search() -> None:

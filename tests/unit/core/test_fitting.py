@@ -42,9 +42,7 @@ def falling(first: float, last: float, steps: int) -> list[StepFigures]:
     [
         pytest.param([], {}, id="nothing known"),
         pytest.param(evaluated(1.0, 2.0, 3.0), {}, id="three evaluations: too few to judge"),
-        pytest.param(
-            evaluated(1.0, 0.9, 0.8, 0.7), {"Overfitting": False}, id="it fell"
-        ),
+        pytest.param(evaluated(1.0, 0.9, 0.8, 0.7), {"Overfitting": False}, id="it fell"),
         pytest.param(evaluated(1.0, 1.1, 1.2, 1.3), {"Overfitting": True}, id="it rose at once"),
         pytest.param(
             evaluated(2.0, 1.0, 1.06, 1.07, 1.06), {"Overfitting": True}, id="three above by 5 %"

@@ -12,7 +12,7 @@ from finetune_operator.core import conditions
 from finetune_operator.core.errors import Ambiguous, Declined, Transient
 from support.builders_api import changed, hosted_job, pod_job
 from support.rounds import key, memory_of, reason_of, running_hosted, status_of, stored, until, work
-from support.world import NAMESPACE, World
+from support.world import LIST_LAG, NAMESPACE, World
 
 
 @pytest.mark.parametrize("policy", ["Cancel", "Keep"])
@@ -287,3 +287,24 @@ async def test_a_result_file_that_cannot_be_read_holds_nothing_up(world: World) 
     world.hosted.hook = away
     await until(world, lambda: status_of(world, "tune").phase == Phase.SUCCEEDED)
     assert conditions.get(status_of(world, "tune"), ConditionType.OVERFITTING) is None
+
+
+async def test_an_object_from_a_backup_asks_before_it_pays(world: World) -> None:
+    """The same manifest under another uid, while nobody follows what the first one trained."""
+    await running_hosted(world)
+    await until(world, lambda: status_of(world, "tune").phase == Phase.SUCCEEDED)
+    world.api.start_deletion(FINETUNEJOBS, stored(world, "tune"))
+    await until(world, lambda: not world.api.all(FINETUNEJOBS))
+    world.time = world.after(LIST_LAG)  # by then the service's list shows it
+
+    world.create_job(hosted_job("tune"))
+
+    await until(world, lambda: reason_of(world, "tune") == Reason.POSSIBLE_DUPLICATE)
+    assert len(world.service.jobs) == 1
+    (first,) = world.service.jobs
+    annotations = {"finetune.dev/adopt": first.id}
+    world.api.change(
+        FINETUNEJOBS, stored(world, "tune"), {"metadata": {"annotations": annotations}}
+    )
+    await until(world, lambda: status_of(world, "tune").phase == Phase.SUCCEEDED)
+    assert len(world.service.jobs) == 1
