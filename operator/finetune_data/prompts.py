@@ -18,7 +18,7 @@ from finetune_data.messages import (
     has_unread_keys,
 )
 from finetune_data.problems import RowProblem
-from finetune_data.rows import Json
+from finetune_data.rows import Asked, Json
 from finetune_data.text import check_texts
 from finetune_data.tools import tool_names
 
@@ -36,9 +36,13 @@ class PromptRow:
     line: int
     unread_keys: bool = False
 
-    def content(self) -> object:
-        """What is trained on."""
-        return [self.messages, self.tools, self.item]
+    def asked(self) -> Asked:
+        """The prompt."""
+        return Asked(self.messages, self.tools)
+
+    def answered(self) -> object:
+        """What graders know."""
+        return self.item
 
 
 def parse_prompt(

@@ -3,8 +3,6 @@
 Memory is bounded whatever the file's size. Must not know of jobs, pods or services.
 """
 
-import hashlib
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Any
 from finetune_api.pods import BadRow
 from finetune_api.status import DataSetReport
 from finetune_data.chat import ChatRow
+from finetune_data.comparison import Comparison
 from finetune_data.lines import JsonLines
 from finetune_data.problems import MAX_BAD_ROWS_SHOWN, RowProblem
 from finetune_data.rows import Parser, Row, scan
@@ -20,9 +19,6 @@ from finetune_data.tokens import TokenCounter
 
 FEW_EXAMPLES = 50
 """Below this a fine-tuned model seldom differs from its base."""
-
-MAX_REMEMBERED_ROWS = 1_000_000
-"""Rows beyond are not compared with others: 100 bytes each is what it costs."""
 
 
 @dataclass(kw_only=True)
@@ -36,12 +32,10 @@ class FileCheck:
     bad_rows: list[BadRow] = field(default_factory=list)
     """The first bad rows, at most MAX_BAD_ROWS_SHOWN."""
     bad_total: int = 0
-    duplicates: int = 0
-    """Rows whose messages and tools occurred before."""
     unread_keys: int = 0
     """Rows with keys that nothing reads."""
     first_unread_line: int | None = None
-    fingerprints: set[int] = field(default_factory=set, repr=False)
+    rows: Comparison = field(default_factory=Comparison, repr=False)
     tokens: TokenCounter | None = field(default=None, repr=False)
 
     def report(self, warnings: list[str]) -> DataSetReport:
@@ -114,17 +108,7 @@ def _take_good(check: FileCheck, row: Row) -> None:
     if row.unread_keys:
         check.unread_keys += 1
         check.first_unread_line = check.first_unread_line or row.line
-    fingerprint = fingerprint_of(row)
-    if fingerprint in check.fingerprints:
-        check.duplicates += 1
-    elif len(check.fingerprints) < MAX_REMEMBERED_ROWS:
-        check.fingerprints.add(fingerprint)
-
-
-def fingerprint_of(row: Row) -> int:
-    """64 bits of a row's content: equal for rows that train the same, whatever their spelling."""
-    text = json.dumps(row.content(), sort_keys=True)
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest())
+    check.rows.add(row)
 
 
 def training_warnings(check: FileCheck, *, has_validation: bool) -> list[str]:
@@ -142,18 +126,41 @@ def training_warnings(check: FileCheck, *, has_validation: bool) -> list[str]:
 def validation_warnings(check: FileCheck, training: FileCheck) -> list[str]:
     """Sentences about validation data, seen beside the training data."""
     warnings = _warnings(check)
-    if overlap := len(check.fingerprints & training.fingerprints):
+    if overlap := len(check.rows.fingerprints & training.rows.fingerprints):
         warnings.append(
             f"{_rows(overlap)} of the validation data also in the training data: "
             "the validation loss will look better than it is"
+        )
+    if near := check.rows.near(training.rows):
+        warnings.append(
+            f"{_rows(near)} of the validation data nearly the same as one of the training data: "
+            "remove or replace them, or the validation loss will look better than it is"
         )
     return warnings
 
 
 def _warnings(check: FileCheck) -> list[str]:
     warnings = []
-    if check.duplicates:
-        warnings.append(f"{_rows(check.duplicates)} equal to an earlier one")
+    rows = check.rows
+    if rows.duplicates:
+        warnings.append(
+            f"{_rows(rows.duplicates)} equal to an earlier one: remove them, unless more weight is"
+            " meant"
+        )
+    if near := rows.near_duplicates():
+        warnings.append(
+            f"{_rows(near)} nearly the same as an earlier one: remove them, or vary them more"
+        )
+    if rows.contradictions:
+        warnings.append(
+            f"{_rows(rows.contradictions)} with the prompt of an earlier one and another answer:"
+            " keep the best answer of each, unless variety is meant"
+        )
+    if share := rows.dominant():
+        warnings.append(
+            f"one answer makes up {share:.0%} of the rows: the model may give it always; add rows"
+            " with other answers"
+        )
     if check.unread_keys:
         warnings.append(
             f"{_rows(check.unread_keys)} with keys that nothing reads, line "
