@@ -80,6 +80,10 @@ class PrepareConfig(ApiModel):
     tokenizer: Annotated[HubSource | FileSource, Field(discriminator="kind")] | None = None
     """In the cluster: the model, of which no weights are fetched."""
     max_sequence_length: int | None = None
+    hosted_model: str | None = None
+    """At the hosted service: the name of the model to start from."""
+    epochs: int | None = None
+    """As the spec says; absent: the trainer or the service decides."""
     min_examples: int = 1
     """10 at the hosted service."""
     upload: UploadTarget | None = None

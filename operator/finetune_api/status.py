@@ -119,9 +119,11 @@ class DataSetReport(ApiModel):
     examples: Count
     """Rows in the file."""
     tokens: Count | None = None
-    """In the cluster: counted with the model's own tokenizer and template."""
+    """Tokens of all rows. In the cluster: counted with the model's own tokenizer and template."""
     longest: Count | None = None
     """Tokens of the longest row."""
+    tokens_estimated: bool | None = None
+    """True of a hosted job: `tokens` and `longest` are estimates from the size of the text."""
     supervised_tokens: Count | None = None
     """Tokens that carry loss; from the trainer."""
     truncated: Count | None = None

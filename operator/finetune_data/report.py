@@ -12,8 +12,9 @@ from finetune_api.pods import BadRow
 from finetune_api.status import DataSetReport
 from finetune_data.chat import ChatRow
 from finetune_data.comparison import Comparison
+from finetune_data.estimate import TokenEstimate
 from finetune_data.lines import JsonLines
-from finetune_data.problems import MAX_BAD_ROWS_SHOWN, RowProblem
+from finetune_data.problems import MAX_BAD_ROWS_SHOWN, RowProblem, named
 from finetune_data.rows import Parser, Row, scan
 from finetune_data.tokens import TokenCounter
 
@@ -36,7 +37,7 @@ class FileCheck:
     """Rows with keys that nothing reads."""
     first_unread_line: int | None = None
     rows: Comparison = field(default_factory=Comparison, repr=False)
-    tokens: TokenCounter | None = field(default=None, repr=False)
+    tokens: TokenCounter | TokenEstimate | None = field(default=None, repr=False)
 
     def report(self, warnings: list[str]) -> DataSetReport:
         """The part that goes into status."""
@@ -46,6 +47,7 @@ class FileCheck:
             examples=self.examples,
             tokens=self.tokens.total if self.tokens else None,
             longest=self.tokens.longest if self.tokens else None,
+            tokens_estimated=isinstance(self.tokens, TokenEstimate) or None,
             warnings=warnings or None,
         )
 
@@ -54,7 +56,7 @@ def check_file(
     path: Path,
     parse: Parser[Any],
     *,
-    tokens: TokenCounter | None = None,
+    tokens: TokenCounter | TokenEstimate | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> FileCheck:
     """Check every row of a file.
@@ -62,14 +64,14 @@ def check_file(
     Args:
         path: The file.
         parse: Reads a row of the format that is expected.
-        tokens: Counts chat rows that are usable; those that its template refuses are bad ones.
+        tokens: Counts chat rows that are usable; those that a template refuses are bad ones.
         progress: Told the bytes read so far, now and then.
     """
     lines = JsonLines(path, progress)
     check = FileCheck(tokens=tokens)
     for item in scan(lines, parse):
         _take(check, item)
-    if tokens:
+    if isinstance(tokens, TokenCounter):
         tokens.flush()
         _take_unanswered(check, tokens)
     check.sha256, check.size = lines.sha256, lines.size
@@ -166,7 +168,15 @@ def _warnings(check: FileCheck) -> list[str]:
             f"{_rows(check.unread_keys)} with keys that nothing reads, line "
             f"{check.first_unread_line} first; check their spelling"
         )
-    if check.tokens and check.tokens.over_limit:
+    if isinstance(check.tokens, TokenEstimate):
+        if check.tokens.over_limit:
+            warnings.append(
+                f"{_rows(check.tokens.over_limit)} longer than the {check.tokens.limit} tokens that"
+                " the service trains on, by estimate"
+                f" ({named(check.tokens.over_lines, check.tokens.over_limit)}):"
+                " shorten or split them, or they are cut"
+            )
+    elif check.tokens and check.tokens.over_limit:
         warnings.append(
             f"{_rows(check.tokens.over_limit)} longer than {check.tokens.limit} tokens are cut; "
             "to keep them whole, raise hyperparameters.maxSequenceLength in a new FineTuneJob"

@@ -97,6 +97,8 @@ def prepare_config(
         ),
         tokenizer=model_source(job) if job.spec.model.uri else None,
         max_sequence_length=asked.max_sequence_length,
+        hosted_model=job.spec.model.name,
+        epochs=asked.epochs,
         min_examples=min_examples,
         upload=upload,
     )

@@ -14,6 +14,8 @@ from finetune_api.pods import DataFile, PrepareConfig
 from finetune_api.reasons import ExitCode, Reason
 from finetune_api.status import DataSetReport
 from finetune_data.chat import parse_chat
+from finetune_data.estimate import TokenEstimate
+from finetune_data.hosted_limits import TRAINED_TOKENS, tokens_per_example
 from finetune_data.problems import TokenizerError, sequence_too_long
 from finetune_data.report import (
     FileCheck,
@@ -30,6 +32,7 @@ _log = logging.getLogger(__name__)
 
 _MODEL = "Model (spec.model.uri)"
 _MIB = 1024 * 1024
+_MILLION = 1_000_000
 _LARGE_UPLOAD = 150_000_000
 """Bytes. The service takes more, but jobs with larger files have been seen to fail in it."""
 
@@ -74,6 +77,7 @@ class CheckedData:
 def prepare_data(config: PrepareConfig, directory: Path) -> CheckedData:
     """Fetch and check; Failure says what is wrong. `directory` takes downloads."""
     check = _Checking(
+        hosted_model=config.hosted_model,
         images=config.upload is not None,
         tokenizer=_tokenizer(config, directory),
         max_sequence_length=config.max_sequence_length,
@@ -81,6 +85,8 @@ def prepare_data(config: PrepareConfig, directory: Path) -> CheckedData:
     )
     training = check.file("training", config.training)
     _refuse_few(training, config.min_examples)
+    if config.hosted_model is not None:
+        _refuse_much(training, config.hosted_model, config.epochs or 1)
     return CheckedData(
         training=training,
         validation=check.file("validation", config.validation) if config.validation else None,
@@ -92,6 +98,7 @@ def prepare_data(config: PrepareConfig, directory: Path) -> CheckedData:
 class _Checking:
     """What holds for both files."""
 
+    hosted_model: str | None
     images: bool
     tokenizer: ChatTokenizer | None
     max_sequence_length: int | None
@@ -112,10 +119,10 @@ class _Checking:
         _log.info("%s: %d examples are in order", what, check.examples)
         return CheckedFile(what=what, path=path, check=check)
 
-    def _counter(self) -> TokenCounter | None:
-        """Counts up to where training cuts; the service decides that for a hosted job."""
+    def _counter(self) -> TokenCounter | TokenEstimate:
+        """Counts up to where training cuts; for a hosted job, guesses."""
         if self.tokenizer is None:
-            return None
+            return TokenEstimate(tokens_per_example(self.hosted_model or ""))
         default = min(SEQUENCE_LENGTH, self.tokenizer.max_positions or SEQUENCE_LENGTH)
         return TokenCounter(self.tokenizer, self.max_sequence_length or default)
 
@@ -175,4 +182,19 @@ def _refuse_few(file: CheckedFile, min_examples: int) -> None:
         raise failure.bad_data(
             f"{file.what} has {counted}; at least {min_examples} are needed, "
             "and fifty or more are sensible"
+        )
+
+
+def _refuse_much(file: CheckedFile, model: str, epochs: int) -> None:
+    """A model that is not known gets no verdict."""
+    tokens = file.check.tokens
+    if tokens is None or tokens_per_example(model) is None:
+        return
+    if (trained := tokens.total * epochs) > TRAINED_TOKENS:
+        times = f" and {epochs} epochs" if epochs > 1 else ""
+        raise failure.bad_data(
+            f"{file.what} has about {tokens.total // _MILLION} million tokens{times}, which makes"
+            f" {trained // _MILLION} million to train on; the service trains on"
+            f" {TRAINED_TOKENS // _MILLION} million at most: use fewer rows or"
+            " hyperparameters.epochs"
         )

@@ -305,6 +305,14 @@ def test_a_prepare_pod_has_limits_as_a_quota_may_demand() -> None:
     assert container["resources"]["limits"] == {"cpu": "1", "memory": "1Gi"}
 
 
+def test_a_prepare_pod_is_told_what_the_service_trains_on() -> None:
+    job = a_job(hosted=True, spec={"hyperparameters": {"epochs": 3}})
+    config = podconfig.prepare_config(
+        job, upload=None, min_examples=10, allowed_ranges=[], denied_ranges=[]
+    )
+    assert (config.hosted_model, config.epochs) == (job.spec.model.name, 3)
+
+
 @pytest.mark.parametrize("hosted", [False, True])
 def test_a_prepare_pod_finds_the_authorities_for_its_data(hosted: bool) -> None:
     job = preparing(hosted=hosted)

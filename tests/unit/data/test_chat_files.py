@@ -201,7 +201,11 @@ def test_bad_rows_do_not_hide_each_other(tmp_path: Path) -> None:
             id="twins",
         ),
         pytest.param(
-            [*numbered_rows(60), row(user(), assistant(wieght=0)), row(sourse="web")],
+            [
+                *numbered_rows(60),
+                row(user(), assistant(wieght=0)),
+                row(user("a"), assistant("b"), sourse="web"),
+            ],
             True,
             ["2 rows with keys that nothing reads, line 61 first"],
             id="misspelt keys",
