@@ -56,6 +56,15 @@ class DataFile(ApiModel):
     sha256: str | None = None
 
 
+class Split(ApiModel):
+    """Which of the training rows are held out for validation."""
+
+    percent: int
+    seed: int = 42
+    at_least: int = 1
+    """Rows, whatever the percentage."""
+
+
 class UploadTarget(ApiModel):
     """Where the prepare pod puts the files of a hosted job."""
 
@@ -77,6 +86,8 @@ class PrepareConfig(ApiModel):
     """What chat templates that show the date take for it, in every pod. Absent: now."""
     training: DataFile
     validation: DataFile | None = None
+    split: Split | None = None
+    """Instead of `validation`."""
     tokenizer: Annotated[HubSource | FileSource, Field(discriminator="kind")] | None = None
     """In the cluster: the model, of which no weights are fetched."""
     max_sequence_length: int | None = None
@@ -150,6 +161,8 @@ class TrainerConfig(ApiModel):
     seed: int = 42
     training: DataFile
     validation: DataFile | None = None
+    split: Split | None = None
+    """Instead of `validation`."""
     checkpoint_every_seconds: int = 300
     checkpoint_keep: int = 2
     output_dir: str

@@ -100,6 +100,18 @@ DATA_URI = Shaped(
 )
 
 
+_HUB_ONLY = (
+    cel(
+        "!has(self.revision) || (has(self.uri) && self.uri.startsWith('hf://'))",
+        "`revision` goes with an hf:// `uri` only",
+    ),
+    cel(
+        "!has(self.secretRef) || (has(self.uri) && self.uri.startsWith('hf://'))",
+        "`secretRef` goes with an hf:// `uri` only",
+    ),
+)
+
+
 class Model(ApiModel):
     """The model to start from: a name that the service knows, or the place of its files."""
 
@@ -109,14 +121,7 @@ class Model(ApiModel):
                 "has(self.name) != has(self.uri)",
                 "exactly one of `name` (hosted) and `uri` (in the cluster) must be set",
             ),
-            cel(
-                "!has(self.revision) || (has(self.uri) && self.uri.startsWith('hf://'))",
-                "`revision` goes with an hf:// `uri` only",
-            ),
-            cel(
-                "!has(self.secretRef) || (has(self.uri) && self.uri.startsWith('hf://'))",
-                "`secretRef` goes with an hf:// `uri` only",
-            ),
+            *_HUB_ONLY,
         )
     )
 
@@ -152,14 +157,7 @@ class DataSource(ApiModel):
                 "has(self.configMap) != has(self.uri)",
                 "exactly one of `configMap` and `uri` must be set",
             ),
-            cel(
-                "!has(self.revision) || (has(self.uri) && self.uri.startsWith('hf://'))",
-                "`revision` goes with an hf:// `uri` only",
-            ),
-            cel(
-                "!has(self.secretRef) || (has(self.uri) && self.uri.startsWith('hf://'))",
-                "`secretRef` goes with an hf:// `uri` only",
-            ),
+            *_HUB_ONLY,
         )
     )
 
@@ -187,8 +185,45 @@ class DataSource(ApiModel):
     """hf:// only: a Secret with the key HF_TOKEN."""
 
 
+class ValidationSource(DataSource):
+    """A file of its own, or a part of the training data."""
+
+    model_config = ConfigDict(
+        json_schema_extra=validations(
+            cel(
+                """(has(self.configMap) ? 1 : 0) + (has(self.uri) ? 1 : 0)
+                + (has(self.split) ? 1 : 0) == 1""",
+                "exactly one of `configMap`, `uri` and `split` must be set",
+            ),
+            cel(
+                "!has(self.sha256) || !has(self.split)",
+                "`sha256` goes with a file, not with `split`: give it to `data.training`",
+            ),
+            *_HUB_ONLY,
+        )
+    )
+
+    split: (
+        Annotated[
+            str,
+            StringConstraints(max_length=3),
+            Shaped(
+                Shape(
+                    pattern="([1-9]|[1-4][0-9]|50)%",
+                    message="`split` must be 1% to 50% in whole per cent, such as `5%`",
+                )
+            ),
+        ]
+        | None
+    ) = None
+    """Take this part of the training data, which is not trained on then.
+
+    Content and `seed` choose the rows, not their order; equal rows stay together.
+    """
+
+
 class Data(ApiModel):
     """The rows to learn from and, better with, the rows to check against."""
 
     training: DataSource
-    validation: DataSource | None = None
+    validation: ValidationSource | None = None

@@ -113,11 +113,11 @@ class DataSetReport(ApiModel):
     """What was found in one file; from the prepare pod."""
 
     sha256: Sha256
-    """Digest of the file's content."""
+    """Digest of the file's content; hosted: of what is uploaded."""
     bytes: Count
-    """Size of the file."""
+    """Size of the same."""
     examples: Count
-    """Rows in the file."""
+    """Rows that are used."""
     tokens: Count | None = None
     """Tokens of all rows. In the cluster: counted with the model's own tokenizer and template."""
     longest: Count | None = None

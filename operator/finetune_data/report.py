@@ -71,11 +71,37 @@ def check_file(
     check = FileCheck(tokens=tokens)
     for item in scan(lines, parse):
         _take(check, item)
-    if isinstance(tokens, TokenCounter):
-        tokens.flush()
-        _take_unanswered(check, tokens)
-    check.sha256, check.size = lines.sha256, lines.size
+    _complete(check, lines)
     return check
+
+
+def check_split(
+    path: Path,
+    parse: Parser[Any],
+    holds_out: Callable[[Row], bool],
+    *,
+    tokens: tuple[TokenCounter | TokenEstimate | None, TokenCounter | TokenEstimate | None],
+    progress: Callable[[int], None] | None = None,
+) -> tuple[FileCheck, FileCheck]:
+    """Check a file of which some rows are held out; what is no row counts as one of training.
+
+    The lines that are told, the digest and the size are those of the whole file.
+    """
+    lines = JsonLines(path, progress)
+    training, validation = (FileCheck(tokens=each) for each in tokens)
+    for item in scan(lines, parse):
+        held_out = not isinstance(item, BadRow) and holds_out(item)
+        _take(validation if held_out else training, item)
+    _complete(training, lines)
+    _complete(validation, lines)
+    return training, validation
+
+
+def _complete(check: FileCheck, lines: JsonLines) -> None:
+    if isinstance(check.tokens, TokenCounter):
+        check.tokens.flush()
+        _take_unanswered(check, check.tokens)
+    check.sha256, check.size = lines.sha256, lines.size
 
 
 def _take(check: FileCheck, item: Row | BadRow) -> None:

@@ -6,7 +6,7 @@ Knows sources, digests and chat rows; must not know of torch.
 import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from finetune_api.pods import DataFile, FileSource, HubSource, TrainerConfig
@@ -15,6 +15,7 @@ from finetune_api.status import Resolved
 from finetune_data import hub, sources
 from finetune_data.chat import ChatRow, DataError, read_chat_rows
 from finetune_data.lines import sha256_of
+from finetune_data.split import split_rows
 from finetune_trainer.errors import TrainerError, bad_config, bad_data, data_changed
 
 VERSION = "modelVersion"
@@ -35,7 +36,16 @@ class Rows:
 def load(config: TrainerConfig, scratch: Path) -> dict[str, Rows]:
     """The rows of `training` and, if there is one, `validation`."""
     files = {"training": config.training, "validation": config.validation}
-    return {name: _rows(file, scratch / name) for name, file in files.items() if file}
+    found = {name: _rows(file, scratch / name) for name, file in files.items() if file}
+    if config.split is None:
+        return found
+    whole = found["training"]
+    training, validation = split_rows(whole.rows, config.split)
+    display = f"{config.split.percent}% of {whole.display}"
+    return {
+        "training": replace(whole, rows=training),
+        "validation": replace(whole, rows=validation, display=display),
+    }
 
 
 @dataclass(frozen=True, kw_only=True)

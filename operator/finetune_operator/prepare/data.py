@@ -10,20 +10,25 @@ from functools import partial
 from pathlib import Path
 
 from finetune_api.constants import SEQUENCE_LENGTH
-from finetune_api.pods import DataFile, PrepareConfig
+from finetune_api.pods import BadRow, DataFile, PrepareConfig, Split
 from finetune_api.reasons import ExitCode, Reason
 from finetune_api.status import DataSetReport
-from finetune_data.chat import parse_chat
+from finetune_data.chat import ChatRow, parse_chat
 from finetune_data.estimate import TokenEstimate
 from finetune_data.hosted_limits import TRAINED_TOKENS, tokens_per_example
-from finetune_data.problems import TokenizerError, sequence_too_long
+from finetune_data.lines import JsonLines, sha256_of
+from finetune_data.parts import write_parts
+from finetune_data.problems import MAX_BAD_ROWS_SHOWN, TokenizerError, sequence_too_long
 from finetune_data.report import (
     FileCheck,
     check_file,
+    check_split,
     training_warnings,
     validation_warnings,
 )
+from finetune_data.rows import Parser, scan
 from finetune_data.sources import SourceError, fetch, fetch_tokenizer
+from finetune_data.split import Splitter
 from finetune_data.tokens import ChatTokenizer, TokenCounter
 from finetune_operator.prepare import failure
 from finetune_operator.prepare.failure import Failure
@@ -78,20 +83,22 @@ def prepare_data(config: PrepareConfig, directory: Path) -> CheckedData:
     """Fetch and check; Failure says what is wrong. `directory` takes downloads."""
     check = _Checking(
         hosted_model=config.hosted_model,
-        images=config.upload is not None,
+        hosted=config.upload is not None,
         tokenizer=_tokenizer(config, directory),
         max_sequence_length=config.max_sequence_length,
         directory=directory,
     )
-    training = check.file("training", config.training)
-    _refuse_few(training, config.min_examples)
+    validation = None
+    if config.split is not None:
+        training, validation = check.split(config.training, config.split)
+    else:
+        training = check.file("training", config.training)
+    _refuse_few(training, config.min_examples, held_out=validation)
     if config.hosted_model is not None:
         _refuse_much(training, config.hosted_model, config.epochs or 1)
-    return CheckedData(
-        training=training,
-        validation=check.file("validation", config.validation) if config.validation else None,
-        hosted=config.upload is not None,
-    )
+    if config.validation is not None:
+        validation = check.file("validation", config.validation)
+    return CheckedData(training=training, validation=validation, hosted=config.upload is not None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +106,7 @@ class _Checking:
     """What holds for both files."""
 
     hosted_model: str | None
-    images: bool
+    hosted: bool
     tokenizer: ChatTokenizer | None
     max_sequence_length: int | None
     directory: Path
@@ -109,15 +116,43 @@ class _Checking:
         what = f"{role.capitalize()} data ({file.display})"
         path = _fetched(what, file, self.directory / role)
         _log.info("%s: checking %d bytes", what, path.stat().st_size)
-        check = check_file(
-            path,
-            partial(parse_chat, images=self.images),
-            tokens=self._counter(),
-            progress=_progress(what),
-        )
+        check = check_file(path, self._parser(), tokens=self._counter(), progress=_progress(what))
         _refuse_bad(what, file, check)
         _log.info("%s: %d examples are in order", what, check.examples)
         return CheckedFile(what=what, path=path, check=check)
+
+    def split(self, file: DataFile, split: Split) -> tuple[CheckedFile, CheckedFile]:
+        """Fetch one file and check both parts of it, which a hosted job uploads as files."""
+        what = f"Training data ({file.display})"
+        path = _fetched(what, file, self.directory / "training")
+        _log.info("%s: splitting and checking %d bytes", what, path.stat().st_size)
+        parse, splitter = self._parser(), Splitter(split)
+        for item in scan(JsonLines(path), parse):
+            if not isinstance(item, BadRow):
+                splitter.count(item)
+        checks = check_split(
+            path,
+            parse,
+            splitter.holds_out,
+            tokens=(self._counter(), self._counter()),
+            progress=_progress(what),
+        )
+        _refuse_bad(what, file, *checks)
+        names = what, f"Validation data ({split.percent}% of {file.display})"
+        parts = [path, path]
+        if self.hosted:
+            parts = [self.directory / f"{name}.jsonl" for name in ("training", "validation")]
+            write_parts(path, parse, splitter.holds_out, *parts)
+            for check, part in zip(checks, parts, strict=True):
+                check.sha256, check.size = sha256_of(part), part.stat().st_size
+        training, validation = (
+            CheckedFile(what=name, path=part, check=check)
+            for name, part, check in zip(names, parts, checks, strict=True)
+        )
+        return training, validation
+
+    def _parser(self) -> Parser[ChatRow]:
+        return partial(parse_chat, images=self.hosted)
 
     def _counter(self) -> TokenCounter | TokenEstimate:
         """Counts up to where training cuts; for a hosted job, guesses."""
@@ -164,21 +199,30 @@ def _progress(what: str) -> Callable[[int], None]:
     return lambda size: _log.info("%s: %d MiB checked", what, size // _MIB)
 
 
-def _refuse_bad(what: str, file: DataFile, check: FileCheck) -> None:
-    if file.sha256 is not None and check.sha256 != file.sha256:
+def _refuse_bad(what: str, file: DataFile, *checks: FileCheck) -> None:
+    """`checks`: those of all parts of the file, before they are files of their own."""
+    found = checks[0].sha256
+    if file.sha256 is not None and found != file.sha256:
         raise failure.bad_data(
-            f"{what} has the digest {check.sha256}, but {file.sha256} is expected; "
+            f"{what} has the digest {found}, but {file.sha256} is expected; "
             "restore the file or change `sha256`",
             Reason.DATA_CHANGED,
         )
-    if check.bad_total:
-        raise failure.bad_rows(what, check.bad_rows, check.bad_total)
+    if total := sum(check.bad_total for check in checks):
+        rows = sorted((row for check in checks for row in check.bad_rows), key=_line)
+        raise failure.bad_rows(what, rows[:MAX_BAD_ROWS_SHOWN], total)
 
 
-def _refuse_few(file: CheckedFile, min_examples: int) -> None:
+def _line(row: BadRow) -> int:
+    return row.line
+
+
+def _refuse_few(file: CheckedFile, min_examples: int, held_out: CheckedFile | None) -> None:
     found = file.check.examples
     if found < min_examples:
         counted = "1 example" if found == 1 else f"{found} examples"
+        if held_out is not None:
+            counted += f", without {held_out.check.examples} that are held out for validation"
         raise failure.bad_data(
             f"{file.what} has {counted}; at least {min_examples} are needed, "
             "and fifty or more are sensible"
