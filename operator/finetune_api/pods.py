@@ -88,6 +88,8 @@ class PrepareConfig(ApiModel):
     validation: DataFile | None = None
     split: Split | None = None
     """Instead of `validation`."""
+    drop_invalid: bool = False
+    """Leave out rows that cannot be used, instead of failing."""
     tokenizer: Annotated[HubSource | FileSource, Field(discriminator="kind")] | None = None
     """In the cluster: the model, of which no weights are fetched."""
     max_sequence_length: int | None = None
@@ -163,6 +165,8 @@ class TrainerConfig(ApiModel):
     validation: DataFile | None = None
     split: Split | None = None
     """Instead of `validation`."""
+    drop_invalid: bool = False
+    """Leave out rows that cannot be used, instead of failing."""
     checkpoint_every_seconds: int = 300
     checkpoint_keep: int = 2
     output_dir: str

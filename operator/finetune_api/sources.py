@@ -3,6 +3,7 @@
 Knows no backend and no method.
 """
 
+from enum import StrEnum
 from typing import Annotated
 
 from pydantic import ConfigDict, StringConstraints
@@ -222,8 +223,17 @@ class ValidationSource(DataSource):
     """
 
 
+class InvalidRows(StrEnum):
+    """What becomes of a job whose data has rows that cannot be used."""
+
+    FAIL = "Fail"
+    DROP = "Drop"
+
+
 class Data(ApiModel):
     """The rows to learn from and, better with, the rows to check against."""
 
     training: DataSource
     validation: ValidationSource | None = None
+    invalid_rows: InvalidRows = InvalidRows.FAIL
+    """Drop: leave out rows that cannot be used, as long as they are less than half."""

@@ -128,6 +128,8 @@ class DataSetReport(ApiModel):
     """Tokens that carry loss; from the trainer."""
     truncated: Count | None = None
     """Rows cut at the maximum length; from the trainer."""
+    dropped: Count | None = None
+    """Rows left out because they cannot be used."""
     warnings: Annotated[list[Sentence], Field(max_length=MAX_WARNINGS)] | None = None
     """What is legal but probably not meant."""
 

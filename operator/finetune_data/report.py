@@ -14,7 +14,7 @@ from finetune_data.chat import ChatRow
 from finetune_data.comparison import Comparison
 from finetune_data.estimate import TokenEstimate
 from finetune_data.lines import JsonLines
-from finetune_data.problems import MAX_BAD_ROWS_SHOWN, RowProblem, named
+from finetune_data.problems import MAX_BAD_ROWS_SHOWN, RowProblem, describe, named
 from finetune_data.rows import Parser, Row, scan
 from finetune_data.tokens import TokenCounter
 
@@ -33,6 +33,11 @@ class FileCheck:
     bad_rows: list[BadRow] = field(default_factory=list)
     """The first bad rows, at most MAX_BAD_ROWS_SHOWN."""
     bad_total: int = 0
+    drop: bool = False
+    """Whether rows that cannot be used are left out, and not bad."""
+    dropped: int = 0
+    dropped_rows: list[BadRow] = field(default_factory=list)
+    """The first rows left out, at most MAX_BAD_ROWS_SHOWN."""
     unread_keys: int = 0
     """Rows with keys that nothing reads."""
     first_unread_line: int | None = None
@@ -48,6 +53,7 @@ class FileCheck:
             tokens=self.tokens.total if self.tokens else None,
             longest=self.tokens.longest if self.tokens else None,
             tokens_estimated=isinstance(self.tokens, TokenEstimate) or None,
+            dropped=self.dropped or None,
             warnings=warnings or None,
         )
 
@@ -57,6 +63,7 @@ def check_file(
     parse: Parser[Any],
     *,
     tokens: TokenCounter | TokenEstimate | None = None,
+    drop: bool = False,
     progress: Callable[[int], None] | None = None,
 ) -> FileCheck:
     """Check every row of a file.
@@ -65,10 +72,11 @@ def check_file(
         path: The file.
         parse: Reads a row of the format that is expected.
         tokens: Counts chat rows that are usable; those that a template refuses are bad ones.
+        drop: Leave out what cannot be used. A row that is only too long is bad nevertheless.
         progress: Told the bytes read so far, now and then.
     """
     lines = JsonLines(path, progress)
-    check = FileCheck(tokens=tokens)
+    check = FileCheck(tokens=tokens, drop=drop)
     for item in scan(lines, parse):
         _take(check, item)
     _complete(check, lines)
@@ -81,6 +89,7 @@ def check_split(
     holds_out: Callable[[Row], bool],
     *,
     tokens: tuple[TokenCounter | TokenEstimate | None, TokenCounter | TokenEstimate | None],
+    drop: bool = False,
     progress: Callable[[int], None] | None = None,
 ) -> tuple[FileCheck, FileCheck]:
     """Check a file of which some rows are held out; what is no row counts as one of training.
@@ -88,7 +97,7 @@ def check_split(
     The lines that are told, the digest and the size are those of the whole file.
     """
     lines = JsonLines(path, progress)
-    training, validation = (FileCheck(tokens=each) for each in tokens)
+    training, validation = (FileCheck(tokens=each, drop=drop) for each in tokens)
     for item in scan(lines, parse):
         held_out = not isinstance(item, BadRow) and holds_out(item)
         _take(validation if held_out else training, item)
@@ -113,9 +122,14 @@ def _take(check: FileCheck, item: Row | BadRow) -> None:
     if not isinstance(item, BadRow):
         _take_good(check, item)
         return
-    check.bad_total += 1
-    if len(check.bad_rows) < MAX_BAD_ROWS_SHOWN:
-        check.bad_rows.append(item)
+    if check.drop:
+        check.dropped += 1
+        shown = check.dropped_rows
+    else:
+        check.bad_total += 1
+        shown = check.bad_rows
+    if len(shown) < MAX_BAD_ROWS_SHOWN:
+        shown.append(item)
 
 
 def _take_unanswered(check: FileCheck, tokens: TokenCounter) -> None:
@@ -169,6 +183,8 @@ def validation_warnings(check: FileCheck, training: FileCheck) -> list[str]:
 
 def _warnings(check: FileCheck) -> list[str]:
     warnings = []
+    if check.dropped:
+        warnings.append(f"left out: {describe(check.dropped_rows, check.dropped)}")
     rows = check.rows
     if rows.duplicates:
         warnings.append(

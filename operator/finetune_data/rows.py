@@ -66,6 +66,11 @@ def read_rows(path: Path, parse: Parser[R]) -> list[R]:
     return rows
 
 
+def usable_rows(path: Path, parse: Parser[R]) -> list[R]:
+    """Every row of a file that can be used."""
+    return [item for item in scan(JsonLines(path), parse) if not isinstance(item, BadRow)]
+
+
 def scan(lines: JsonLines, parse: Parser[R]) -> Iterator[R | BadRow]:
     """Each row of a file in turn, usable or not; holds one row in memory.
 

@@ -16,7 +16,7 @@ from finetune_api.pods import (
     TrainerConfig,
     UploadTarget,
 )
-from finetune_api.sources import DataSource
+from finetune_api.sources import DataSource, InvalidRows
 from finetune_api.spec import Checkpoints, Hyperparameters, Packing, ParameterEfficient
 from finetune_api.status import DataStatus
 from finetune_operator.core.conditions import parse_time
@@ -106,6 +106,7 @@ def prepare_config(
             else None
         ),
         split=_split(job, min_examples),
+        drop_invalid=data.invalid_rows is InvalidRows.DROP,
         tokenizer=model_source(job) if job.spec.model.uri else None,
         max_sequence_length=asked.max_sequence_length,
         hosted_model=job.spec.model.name,
@@ -165,6 +166,7 @@ def training_config(
             else None
         ),
         split=_split(job, 1),
+        drop_invalid=data.invalid_rows is InvalidRows.DROP,
         checkpoint_every_seconds=saving.every_seconds,
         checkpoint_keep=saving.keep,
         output_dir=f"{c.OUTPUT_DIR}/{output_path}",

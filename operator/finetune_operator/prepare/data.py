@@ -17,7 +17,7 @@ from finetune_data.chat import ChatRow, parse_chat
 from finetune_data.estimate import TokenEstimate
 from finetune_data.hosted_limits import TRAINED_TOKENS, tokens_per_example
 from finetune_data.lines import JsonLines, sha256_of
-from finetune_data.parts import write_parts
+from finetune_data.parts import write_rows
 from finetune_data.problems import MAX_BAD_ROWS_SHOWN, TokenizerError, sequence_too_long
 from finetune_data.report import (
     FileCheck,
@@ -84,6 +84,7 @@ def prepare_data(config: PrepareConfig, directory: Path) -> CheckedData:
     check = _Checking(
         hosted_model=config.hosted_model,
         hosted=config.upload is not None,
+        drop_invalid=config.drop_invalid,
         tokenizer=_tokenizer(config, directory),
         max_sequence_length=config.max_sequence_length,
         directory=directory,
@@ -107,6 +108,7 @@ class _Checking:
 
     hosted_model: str | None
     hosted: bool
+    drop_invalid: bool
     tokenizer: ChatTokenizer | None
     max_sequence_length: int | None
     directory: Path
@@ -116,8 +118,20 @@ class _Checking:
         what = f"{role.capitalize()} data ({file.display})"
         path = _fetched(what, file, self.directory / role)
         _log.info("%s: checking %d bytes", what, path.stat().st_size)
-        check = check_file(path, self._parser(), tokens=self._counter(), progress=_progress(what))
+        parse = self._parser()
+        check = check_file(
+            path,
+            parse,
+            tokens=self._counter(),
+            drop=self.drop_invalid,
+            progress=_progress(what),
+        )
         _refuse_bad(what, file, check)
+        if self.hosted and check.dropped:
+            source, path = path, self.directory / f"{role}.jsonl"
+            with path.open("wb") as kept:
+                write_rows(source, parse, lambda _: kept)
+            _describe_upload(check, path)
         _log.info("%s: %d examples are in order", what, check.examples)
         return CheckedFile(what=what, path=path, check=check)
 
@@ -135,6 +149,7 @@ class _Checking:
             parse,
             splitter.holds_out,
             tokens=(self._counter(), self._counter()),
+            drop=self.drop_invalid,
             progress=_progress(what),
         )
         _refuse_bad(what, file, *checks)
@@ -142,9 +157,10 @@ class _Checking:
         parts = [path, path]
         if self.hosted:
             parts = [self.directory / f"{name}.jsonl" for name in ("training", "validation")]
-            write_parts(path, parse, splitter.holds_out, *parts)
+            with parts[0].open("wb") as kept, parts[1].open("wb") as held_out:
+                write_rows(path, parse, lambda row: held_out if splitter.holds_out(row) else kept)
             for check, part in zip(checks, parts, strict=True):
-                check.sha256, check.size = sha256_of(part), part.stat().st_size
+                _describe_upload(check, part)
         training, validation = (
             CheckedFile(what=name, path=part, check=check)
             for name, part, check in zip(names, parts, checks, strict=True)
@@ -211,6 +227,17 @@ def _refuse_bad(what: str, file: DataFile, *checks: FileCheck) -> None:
     if total := sum(check.bad_total for check in checks):
         rows = sorted((row for check in checks for row in check.bad_rows), key=_line)
         raise failure.bad_rows(what, rows[:MAX_BAD_ROWS_SHOWN], total)
+    dropped = sum(check.dropped for check in checks)
+    if dropped > sum(check.examples for check in checks):
+        rows = sorted((row for check in checks for row in check.dropped_rows), key=_line)
+        raise failure.bad_rows(
+            what, rows[:MAX_BAD_ROWS_SHOWN], dropped, "more than half, too many to leave out"
+        )
+
+
+def _describe_upload(check: FileCheck, path: Path) -> None:
+    """Digest and size become those of a file that was written, as uploading relies on them."""
+    check.sha256, check.size = sha256_of(path), path.stat().st_size
 
 
 def _line(row: BadRow) -> int:

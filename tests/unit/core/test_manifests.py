@@ -325,6 +325,23 @@ def test_all_pods_are_told_of_the_split(spec: Manifest, want: int) -> None:
         assert config.split == Split(percent=5, seed=want)
 
 
+@pytest.mark.parametrize(
+    ("spec", "want"),
+    [
+        pytest.param({}, False, id="by default"),
+        pytest.param({"data.invalidRows": "Drop"}, True, id="when asked"),
+    ],
+)
+def test_all_pods_are_told_whether_to_leave_rows_out(spec: Manifest, want: bool) -> None:
+    job = a_job(spec=spec)
+    ranges: dict[str, list[str]] = {"allowed_ranges": [], "denied_ranges": []}
+    told = (
+        podconfig.prepare_config(job, upload=None, min_examples=1, **ranges),
+        podconfig.training_config(started(job), attempt=1, output_path="a", **ranges),
+    )
+    assert [config.drop_invalid for config in told] == [want, want]
+
+
 def test_a_split_holds_out_what_the_service_needs() -> None:
     job = a_job(hosted=True, spec={"data.validation": {"split": "5%"}})
     config = podconfig.prepare_config(
