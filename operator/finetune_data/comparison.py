@@ -14,7 +14,7 @@ from finetune_data.likeness import Sketches
 from finetune_data.rows import Asked, Row
 
 MAX_REMEMBERED_ROWS = 500_000
-"""Rows beyond are not compared with others: 220 bytes each is what it costs, likeness included."""
+"""Rows beyond are not compared: 230 bytes each is what it costs, and as many while comparing."""
 
 _MAX_ANSWERS = 100
 _MANY_ROWS = 20

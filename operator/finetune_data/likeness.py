@@ -28,7 +28,7 @@ _NOTHING = (1 << 32) - 1
 
 
 class Sketches:
-    """The sketches of rows, in order: 64 bytes each, and 200 more while they are compared."""
+    """The sketches of rows, in order: 64 bytes each, and 230 more while they are compared."""
 
     def __init__(self) -> None:
         self._values = array("I")

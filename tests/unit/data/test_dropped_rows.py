@@ -1,4 +1,4 @@
-"""Rows that cannot be used and are left out: the same by every pod, told, and never most of them."""
+"""Rows that are left out as they cannot be used: the same by every pod, told, and never most."""
 
 from pathlib import Path
 from typing import Any
