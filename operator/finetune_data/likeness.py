@@ -44,8 +44,9 @@ class Sketches:
     def near(self, others: "Sketches") -> bytearray:
         """A mark for each row that is nearly the same as one of `others`, or as an earlier one.
 
-        Near are rows of whose minima three in four agree: texts that share some nine tenths of
-        their pieces, so a changed word in ten lines and not a changed sentence in three. Short
+        Near are rows of whose minima three in four agree, which estimates how many pieces their
+        texts share. Of rows with a hundred words, most are found that differ in up to three words,
+        one in seven of those that differ in eight, and none that differ in twenty or more. Short
         texts, below some 40 words, must be the same but for case, blanks and punctuation. What
         stands in more than one of twenty rows (in more than 4 of few rows, in more than 50 of
         many) is taken for a form that is filled in and does not count; nor does a row of which

@@ -8,13 +8,10 @@ from array import array
 from collections.abc import Sequence
 from hashlib import blake2b
 from itertools import accumulate
-from typing import TypeVar
 
 from finetune_api.pods import Split
 from finetune_data.comparison import fingerprint_of
-from finetune_data.rows import Row
-
-R = TypeVar("R", bound=Row)
+from finetune_data.rows import R, Row
 
 _BITS = 16
 """Places that rows fall on: few enough to count, and one in 65,536 rows is close enough."""
