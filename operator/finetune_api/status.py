@@ -115,19 +115,23 @@ class DataSetReport(ApiModel):
     """What was found in one file; from the prepare pod."""
 
     sha256: Sha256
-    """Digest of the file's content."""
+    """Digest of the file's content; hosted: of what is uploaded."""
     bytes: Count
-    """Size of the file."""
+    """Size of the same."""
     examples: Count
-    """Rows in the file."""
+    """Rows that are used."""
     tokens: Count | None = None
-    """In the cluster: counted with the model's own tokenizer and template."""
+    """Tokens of all rows. In the cluster: counted with the model's own tokenizer and template."""
     longest: Count | None = None
     """Tokens of the longest row."""
+    tokens_estimated: bool | None = None
+    """True of a hosted job: `tokens` and `longest` are estimates from the size of the text."""
     supervised_tokens: Count | None = None
     """Tokens that carry loss; from the trainer."""
     truncated: Count | None = None
     """Rows cut at the maximum length; from the trainer."""
+    dropped: Count | None = None
+    """Rows left out because they cannot be used."""
     warnings: Annotated[list[Sentence], Field(max_length=MAX_WARNINGS)] | None = None
     """What is legal but probably not meant."""
 

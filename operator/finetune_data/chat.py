@@ -16,7 +16,7 @@ from finetune_data.messages import (
     trained,
 )
 from finetune_data.problems import DataError, RowProblem
-from finetune_data.rows import Json, read_rows
+from finetune_data.rows import Asked, Json, read_rows
 from finetune_data.tools import tool_names
 
 __all__ = ["ChatRow", "DataError", "parse_chat", "read_chat_rows"]
@@ -45,9 +45,17 @@ class ChatRow:
     line: int
     unread_keys: bool = False
 
-    def content(self) -> object:
-        """What is trained on."""
-        return [self.messages, self.tools]
+    def asked(self) -> Asked:
+        """Everything before the last message."""
+        return Asked(self.messages[:-1], self.tools)
+
+    def answered(self) -> object:
+        """The last message."""
+        return self.messages[-1]
+
+    def said(self) -> list[Message]:
+        """All of them."""
+        return self.messages
 
 
 def read_chat_rows(path: Path) -> list[ChatRow]:

@@ -15,7 +15,7 @@ from finetune_data.messages import (
     has_unread_keys,
 )
 from finetune_data.problems import RowProblem
-from finetune_data.rows import Json
+from finetune_data.rows import Asked, Json
 from finetune_data.tools import tool_names
 
 _ROW_KEYS = frozenset({"input", "preferred_output", "non_preferred_output"})
@@ -40,9 +40,17 @@ class PreferenceRow:
     line: int
     unread_keys: bool = False
 
-    def content(self) -> object:
-        """What is trained on."""
-        return [self.messages, self.tools, self.preferred, self.non_preferred]
+    def asked(self) -> Asked:
+        """The input."""
+        return Asked(self.messages, self.tools)
+
+    def answered(self) -> object:
+        """Both outputs."""
+        return [self.preferred, self.non_preferred]
+
+    def said(self) -> list[Message]:
+        """The input and both outputs."""
+        return [*self.messages, *self.preferred, *self.non_preferred]
 
 
 def parse_preference(row: Json, line: int, *, images: bool = False) -> PreferenceRow:

@@ -18,7 +18,7 @@ from finetune_data.messages import (
     has_unread_keys,
 )
 from finetune_data.problems import RowProblem
-from finetune_data.rows import Json
+from finetune_data.rows import Asked, Json
 from finetune_data.text import check_texts
 from finetune_data.tools import tool_names
 
@@ -36,9 +36,17 @@ class PromptRow:
     line: int
     unread_keys: bool = False
 
-    def content(self) -> object:
-        """What is trained on."""
-        return [self.messages, self.tools, self.item]
+    def asked(self) -> Asked:
+        """The prompt."""
+        return Asked(self.messages, self.tools)
+
+    def answered(self) -> object:
+        """What graders know."""
+        return self.item
+
+    def said(self) -> list[Message]:
+        """The prompt."""
+        return self.messages
 
 
 def parse_prompt(
@@ -60,7 +68,7 @@ def parse_prompt(
         raise RowProblem("the last message must be the user's: the model answers in training")
     check_answers(messages)
     check_images(messages)
-    item = {key: value for key, value in row.items() if key not in _CHAT_KEYS}
+    item = item_of(row)
     check_texts(item, "the row")
     if missing := lacks(members, item):
         raise RowProblem(f"the grader reads {missing}, which the row does not have; add it")
@@ -71,3 +79,8 @@ def parse_prompt(
         line=line,
         unread_keys=has_unread_keys(row["messages"]),
     )
+
+
+def item_of(row: Json) -> Json:
+    """What graders know of a row."""
+    return {key: value for key, value in row.items() if key not in _CHAT_KEYS}

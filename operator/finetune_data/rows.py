@@ -6,13 +6,20 @@ Knows lines and JSON objects; what a row must hold, its format's parser says.
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NoReturn, Protocol, TypeVar
+from typing import Any, NamedTuple, NoReturn, Protocol, TypeVar
 
 from finetune_api.pods import BadRow
 from finetune_data.lines import MAX_LINE_BYTES, JsonLines, Line
 from finetune_data.problems import MAX_BAD_ROWS_SHOWN, DataError, RowProblem
 
 Json = dict[str, Any]
+
+
+class Asked(NamedTuple):
+    """Messages, and the tools that may be called."""
+
+    messages: list[Json]
+    tools: list[Json] | None
 
 
 class Row(Protocol):
@@ -28,8 +35,16 @@ class Row(Protocol):
         """Whether it has keys that nothing reads: misspelt ones, perhaps."""
         ...
 
-    def content(self) -> object:
-        """What is trained on, as JSON: equal for rows that train the same."""
+    def asked(self) -> Asked:
+        """What the model is given: with `answered`, equal for rows that train the same."""
+        ...
+
+    def answered(self) -> object:
+        """What it learns to make of it, as JSON."""
+        ...
+
+    def said(self) -> list[Json]:
+        """Every message whose tokens count."""
         ...
 
 
@@ -53,6 +68,11 @@ def read_rows(path: Path, parse: Parser[R]) -> list[R]:
     if bad:
         raise DataError(bad, total)
     return rows
+
+
+def usable_rows(path: Path, parse: Parser[R]) -> list[R]:
+    """Every row of a file that can be used."""
+    return [item for item in scan(JsonLines(path), parse) if not isinstance(item, BadRow)]
 
 
 def scan(lines: JsonLines, parse: Parser[R]) -> Iterator[R | BadRow]:
@@ -81,7 +101,7 @@ def json_object(line: Line) -> Json:
         limit = MAX_LINE_BYTES // (1024 * 1024)
         raise RowProblem(f"the line is longer than {limit} MiB; shorten or split the row")
     try:
-        value = json.loads(line.content.decode(), parse_constant=_refuse_constant)
+        value = _DECODER.decode(line.content.decode())
     except UnicodeDecodeError:
         raise RowProblem("the line is not UTF-8 text; save the file as UTF-8") from None
     except json.JSONDecodeError as error:
@@ -104,3 +124,6 @@ def _not_json(content: bytes, error: json.JSONDecodeError) -> str:
 
 def _refuse_constant(_: str) -> NoReturn:
     raise ValueError
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)

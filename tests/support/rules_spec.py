@@ -197,7 +197,9 @@ def _sources() -> Iterator[RuleRow]:
         config_map = {"name": "gsm8k", "key": "train.jsonl"}
         yield from creates(
             data_set,
-            "exactly one of `configMap` and `uri` must be set",
+            "exactly one of `configMap`, `uri` and `split` must be set"
+            if data_set == "spec.data.validation"
+            else "exactly one of `configMap` and `uri` must be set",
             allowed={
                 "configMap": pods_with(data_set, {"configMap": config_map}),
                 "uri": pods_with(data_set, {"uri": "https://example.com/train.jsonl"}),
@@ -209,9 +211,37 @@ def _sources() -> Iterator[RuleRow]:
                 "neither": pods_with(data_set, {}),
             },
         )
+        if data_set == "spec.data.validation":
+            yield from _splits(data_set)
         yield from _hub_only(
             data_set, "hf://datasets/org/name/train.jsonl", "pvc://data/train.jsonl", secret
         )
+
+
+def _splits(at: str) -> Iterator[RuleRow]:
+    sentence = "exactly one of `configMap`, `uri` and `split` must be set"
+    uri = "pvc://data/train.jsonl"
+    yield from creates(
+        at,
+        sentence,
+        allowed={"split": pods_with(at, {"split": "5%"})},
+        refused={"split and uri": pods_with(at, {"split": "5%", "uri": uri})},
+    )
+    yield from creates(
+        at,
+        "`sha256` goes with a file, not with `split`: give it to `data.training`",
+        allowed={"sha256 of a file": pods_with(at, {"uri": uri, "sha256": "0" * 64})},
+        refused={"sha256 of a split": pods_with(at, {"split": "5%", "sha256": "0" * 64})},
+    )
+    yield from creates(
+        f"{at}.split",
+        "`split` must be 1% to 50% in whole per cent, such as `5%`",
+        allowed={each: pods_with(at, {"split": each}) for each in ("1%", "9%", "10%", "50%")},
+        refused={
+            each or "nothing": pods_with(at, {"split": each})
+            for each in ("0%", "51%", "5", "05%", "%", "")
+        },
+    )
 
 
 def _hub_only(at: str, hub: str, elsewhere: str, secret: Manifest) -> Iterator[RuleRow]:

@@ -136,3 +136,13 @@ def test_a_row_without_an_answer_after_the_cut_is_named(tmp_path: Path) -> None:
 
     assert refusal.value.reason == "DataInvalid"
     assert "raise hyperparameters.maxSequenceLength in a new FineTuneJob" in str(refusal.value)
+
+
+def test_rows_that_the_template_refuses_are_left_out_if_asked(tmp_path: Path) -> None:
+    refusing = "{% if messages | length > 2 %}{{ raise_exception('Too long') }}{% endif %}"
+    renderer = Renderer(tokenizer(tmp_path, refusing + CHAT_TEMPLATE))
+    rows = [row(user(), assistant("41")), row(), row(user(), assistant("42"))]
+
+    assert len(renderer.examples(rows, "rows", drop=True)) == 2
+    with pytest.raises(TrainerError, match="rows: line 7: "):
+        renderer.examples(rows, "rows")

@@ -76,16 +76,18 @@ def spec_digest(job: FineTuneJob, retry: str | None = None) -> str:
 
     `retry` is the retry token that it is made for; absent: the one that status acknowledges.
     """
-    spec = job.spec
+    spec, hosted = job.spec, job.spec.azure_open_ai
     relevant: dict[str, Any] = {
         "model": spec.model.model_dump(),
         "method": spec.method.model_dump(mode="json"),
         "data": spec.data.model_dump(),
         "retry": retry or job.status.last_handled_retry_at,
-        "hosted": None if spec.azure_open_ai is None else spec.azure_open_ai.model_dump(),
+        "hosted": None if hosted is None else hosted.model_dump(),
         "maxSequenceLength": (
             spec.hyperparameters.max_sequence_length if spec.hyperparameters else None
         ),
+        "seed": spec.seed if spec.data.validation and spec.data.validation.split else None,
+        "epochs": spec.hyperparameters.epochs if hosted and spec.hyperparameters else None,
     }
     return _sha256(json.dumps(relevant, sort_keys=True))[:16]
 

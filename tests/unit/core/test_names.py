@@ -68,11 +68,26 @@ def test_prepare_jobs_are_counted_through_all_generations() -> None:
         pytest.param({"hyperparameters": {"maxSequenceLength": 64}}, False, id="cut rows"),
         pytest.param({"data.training.configMap.key": "b.jsonl"}, False, id="another file"),
         pytest.param({"model.uri": "hf://org/other"}, False, id="another tokenizer"),
+        pytest.param({"data.validation": {"split": "5%"}}, False, id="a split"),
+        pytest.param({"seed": 7}, True, id="the seed"),
     ],
 )
 def test_a_data_report_depends_on(spec: dict[str, object], want_same: bool) -> None:
     same = names.spec_digest(a_job()) == names.spec_digest(a_job(spec=spec))
     assert same == want_same
+
+
+@pytest.mark.parametrize(
+    ("hosted", "spec"),
+    [
+        pytest.param(True, {"hyperparameters": {"epochs": 3}}, id="epochs at the service"),
+        pytest.param(False, {"seed": 7, "data.validation": {"split": "5%"}}, id="a split's seed"),
+    ],
+)
+def test_a_data_report_also_depends_on(hosted: bool, spec: dict[str, object]) -> None:
+    without = dict(list(spec.items())[1:])
+    digests = [names.spec_digest(a_job(hosted=hosted, spec=each)) for each in (spec, without)]
+    assert digests[0] != digests[1]
 
 
 def test_a_data_report_is_made_anew_for_a_retry() -> None:

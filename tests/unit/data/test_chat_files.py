@@ -176,7 +176,7 @@ def test_rows_equal_but_for_their_spelling_are_duplicates(tmp_path: Path) -> Non
         tmp_path / "data.jsonl", [row(user(), assistant()), spelled, row(user("?"), assistant())]
     )
 
-    assert check_file(path, parse_chat).duplicates == 1
+    assert check_file(path, parse_chat).rows.duplicates == 1
 
 
 def test_bad_rows_do_not_hide_each_other(tmp_path: Path) -> None:
@@ -201,7 +201,11 @@ def test_bad_rows_do_not_hide_each_other(tmp_path: Path) -> None:
             id="twins",
         ),
         pytest.param(
-            [*numbered_rows(60), row(user(), assistant(wieght=0)), row(sourse="web")],
+            [
+                *numbered_rows(60),
+                row(user(), assistant(wieght=0)),
+                row(user("a"), assistant("b"), sourse="web"),
+            ],
             True,
             ["2 rows with keys that nothing reads, line 61 first"],
             id="misspelt keys",

@@ -139,4 +139,4 @@ def test_duplicates_are_counted(tmp_path: Path) -> None:
     lines = [a_pair(), a_pair(**{OTHER: [assistant("40")]}), a_pair()]
     path = write_jsonl(tmp_path / "data.jsonl", lines)
 
-    assert check_file(path, parse_preference).duplicates == 1
+    assert check_file(path, parse_preference).rows.duplicates == 1
