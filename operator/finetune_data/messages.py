@@ -28,7 +28,7 @@ def check_messages(
     *,
     images: bool,
     developer: bool = False,
-    where: str = "message",
+    name: str = "`messages`",
 ) -> list[Message]:
     """The messages of a row, each checked by itself.
 
@@ -37,7 +37,7 @@ def check_messages(
         names: The functions that its `tools` declare.
         images: Whether pictures can be trained on (at the hosted service only).
         developer: Whether the developer's role may stand for the system's.
-        where: How a problem calls a message, before its number.
+        name: How a problem calls the list.
 
     Returns:
         Messages whose content is a string (parts with pictures stay a list) and whose calls
@@ -47,7 +47,8 @@ def check_messages(
         RowProblem: The first thing that is wrong.
     """
     if not isinstance(value, list) or not value:
-        raise RowProblem("`messages` must be a list with at least one message")
+        raise RowProblem(f"{name} must be a list with at least one message")
+    where = "message" if name == "`messages`" else f"{name}, message"
     return [
         _message(message, names, f"{where} {i}", images=images, developer=developer)
         for i, message in enumerate(value, start=1)

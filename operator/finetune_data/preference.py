@@ -95,7 +95,7 @@ def parse_preference(row: Json, line: int, *, images: bool = False) -> Preferenc
 def _output(row: Json, key: str, messages: list[Message], names: frozenset[str]) -> list[Message]:
     if key not in row:
         raise RowProblem(f"the row has no `{key}`; write it as a list of messages")
-    output = check_messages(row[key], names, images=False, where=f"`{key}`, message")
+    output = check_messages(row[key], names, images=False, name=f"`{key}`")
     roles = {message["role"] for message in output}
     if not roles <= _OUTPUT_ROLES:
         raise RowProblem(f"`{key}` may hold assistant and tool messages only; move the others")

@@ -23,7 +23,8 @@ _WIRE = ("spec.method.reinforcement.grader.", "spec.method.reinforcement.respons
 # Members of which exactly one is set: a default would set a second one.
 _UNION_MEMBERS = (
     "spec.model",
-    "spec.data",
+    "spec.data.training",
+    "spec.data.validation",
     "spec.azureOpenAI",
     "spec.kubernetes",
 )

@@ -22,6 +22,7 @@ def test_what_is_left_out_is_filled_in(crd_server: CrdServer) -> None:
     stored = crd_server.create(pod_job("defaults", checkpoints={}, retryPolicy={}), dry_run=True)
     want = pod_job()["spec"] | {
         "method": {"type": "Supervised"},
+        "data": {**pod_job()["spec"]["data"], "invalidRows": "Fail"},
         "suspend": False,
         "cancel": False,
         "deletionPolicy": {"job": "Cancel", "model": "Keep"},

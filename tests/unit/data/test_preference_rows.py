@@ -77,7 +77,9 @@ def test_rows_that_can_be_trained_on(tmp_path: Path, line: Json) -> None:
         pytest.param(a_pair(system()), "no user message", id="nobody asks"),
         pytest.param(a_pair(user(), assistant()), "must not end with an assistant", id="answered"),
         pytest.param(a_pair(**{PREFERRED: None}), "no `preferred_output`", id="one answer"),
-        pytest.param(a_pair(**{OTHER: "41"}), "must be a list", id="an answer as text"),
+        pytest.param(
+            a_pair(**{OTHER: "41"}), "`non_preferred_output` must be a list", id="an answer as text"
+        ),
         pytest.param(a_pair(**{OTHER: []}), "must be a list", id="an empty answer"),
         pytest.param(
             a_pair(**{OTHER: [assistant(), user()]}), "assistant and tool messages only", id="user"
