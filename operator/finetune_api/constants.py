@@ -17,6 +17,8 @@ FINALIZER = f"{GROUP}/remote-job"
 
 RETRY_ANNOTATION = f"{GROUP}/retry-requested-at"
 DETACH_ANNOTATION = f"{GROUP}/detach"
+ADOPT_ANNOTATION = f"{GROUP}/adopt"
+FORCE_NEW_ANNOTATION = f"{GROUP}/force-new"
 
 LABEL_MANAGED_BY = "app.kubernetes.io/managed-by"
 MANAGED_BY = "finetune-operator"

@@ -158,9 +158,9 @@ def _keyword(key: str, value: Any, node: Schema, path: str) -> Schema:
 
 def _check(schema: Schema, path: str) -> None:
     """Refuse what the API server would refuse, or would take without checking anything."""
-    if "type" not in schema and not schema.get("x-kubernetes-int-or-string"):
-        raise UnmappedError(path, "has no type")
     open_ended = schema.get("x-kubernetes-preserve-unknown-fields", False)
+    if "type" not in schema and not schema.get("x-kubernetes-int-or-string") and not open_ended:
+        raise UnmappedError(path, "has no type")
     has_content = "properties" in schema or "additionalProperties" in schema
     if schema.get("type") == "object" and not has_content and not open_ended:
         raise UnmappedError(path, "an object without fields would be pruned to nothing")

@@ -65,6 +65,10 @@ def _while_paused(parent: str, *names: str, effect: str) -> list[dict[str, str]]
 
 RULES = [
     cel("self.metadata.name.size() <= 63", "`metadata.name` must be at most 63 characters long"),
+    cel(
+        "self.?spec.model.jobRef.name.orValue('') != self.metadata.name",
+        "`model.jobRef` must name another job than this one",
+    ),
     *_frozen(
         "model",
         "method",

@@ -6,10 +6,12 @@ Both programs read this module and nothing of each other.
 """
 
 from datetime import datetime
+from enum import StrEnum
 from typing import Annotated, Literal
 
 from pydantic import Field
 
+from finetune_api.graders import Grader
 from finetune_api.schema import ApiModel
 from finetune_api.spec import Packing, PeftType, TargetModules
 from finetune_api.status import CheckpointStatus, DataSetReport, Metrics, Resolved
@@ -56,6 +58,23 @@ class DataFile(ApiModel):
     sha256: str | None = None
 
 
+class RowFormat(StrEnum):
+    """What the rows of a file look like."""
+
+    CHAT = "Chat"
+    PREFERENCE = "Preference"
+    PROMPTS = "Prompts"
+
+
+class Split(ApiModel):
+    """Which of the training rows are held out for validation."""
+
+    percent: int
+    seed: int = 42
+    at_least: int = 1
+    """Rows, whatever the percentage."""
+
+
 class UploadTarget(ApiModel):
     """Where the prepare pod puts the files of a hosted job."""
 
@@ -77,9 +96,20 @@ class PrepareConfig(ApiModel):
     """What chat templates that show the date take for it, in every pod. Absent: now."""
     training: DataFile
     validation: DataFile | None = None
+    split: Split | None = None
+    """Instead of `validation`."""
+    drop_invalid: bool = False
+    """Leave out rows that cannot be used, instead of failing."""
     tokenizer: Annotated[HubSource | FileSource, Field(discriminator="kind")] | None = None
     """In the cluster: the model, of which no weights are fetched."""
     max_sequence_length: int | None = None
+    row_format: RowFormat = RowFormat.CHAT
+    grader: Grader | None = None
+    """Of prompts: what it reads, every row must have."""
+    hosted_model: str | None = None
+    """At the hosted service: the name of the model to start from."""
+    epochs: int | None = None
+    """As the spec says; absent: the trainer or the service decides."""
     min_examples: int = 1
     """10 at the hosted service."""
     upload: UploadTarget | None = None
@@ -146,6 +176,10 @@ class TrainerConfig(ApiModel):
     seed: int = 42
     training: DataFile
     validation: DataFile | None = None
+    split: Split | None = None
+    """Instead of `validation`."""
+    drop_invalid: bool = False
+    """Leave out rows that cannot be used, instead of failing."""
     checkpoint_every_seconds: int = 300
     checkpoint_keep: int = 2
     output_dir: str

@@ -26,9 +26,12 @@ class ConditionType(StrEnum):
     RECONCILING = "Reconciling"
     STALLED = "Stalled"
     DATA_VALID = "DataValid"
+    MODEL_READY = "ModelReady"
     SUBMITTED = "Submitted"
     QUOTA_RESERVED = "QuotaReserved"
     TRAINING_COMPLETE = "TrainingComplete"
+    OVERFITTING = "Overfitting"
+    UNDERFITTING = "Underfitting"
     SUSPENDED = "Suspended"
     CANCELLED = "Cancelled"
     SUCCEEDED = "Succeeded"
@@ -52,6 +55,12 @@ class Reason(StrEnum):
     RETRY_REQUESTED = "RetryRequested"
     CHECKPOINT_LOST = "CheckpointLost"
 
+    # How well it fits
+    FITS_WELL = "FitsWell"
+    VALIDATION_LOSS_ROSE = "ValidationLossRose"
+    TRAINING_LOSS_STAYED = "TrainingLossStayed"
+    REWARD_STAYED = "RewardStayed"
+
     # On request
     PREEMPTED = "Preempted"
     SUSPENDED = "Suspended"
@@ -71,6 +80,15 @@ class Reason(StrEnum):
     POD_SECURITY_REFUSED = "PodSecurityRefused"
     POD_CREATION_FAILED = "PodCreationFailed"
 
+    # Waiting for another FineTuneJob
+    WAITING_FOR_PARENT = "WaitingForParent"
+    PARENT_SUCCEEDED = "ParentSucceeded"
+    PARENT_NOT_FOUND = "ParentNotFound"
+    PARENT_FAILED = "ParentFailed"
+    PARENT_ELSEWHERE = "ParentElsewhere"
+    PARENTS_IN_A_CIRCLE = "ParentsInACircle"
+    CHECKPOINT_NOT_FOUND = "CheckpointNotFound"
+
     # Waiting for the user
     CONFIG_MAP_NOT_FOUND = "ConfigMapNotFound"
     SECRET_NOT_FOUND = "SecretNotFound"
@@ -83,6 +101,7 @@ class Reason(StrEnum):
     ENDPOINT_UNREACHABLE = "EndpointUnreachable"
     REMOTE_JOB_NOT_FOUND = "RemoteJobNotFound"
     NAME_CONFLICT = "NameConflict"
+    POSSIBLE_DUPLICATE = "PossibleDuplicate"
 
     # Waiting for the service
     RATE_LIMITED = "RateLimited"

@@ -3,6 +3,7 @@
 Knows no backend and no method.
 """
 
+from enum import StrEnum
 from typing import Annotated
 
 from pydantic import ConfigDict, StringConstraints
@@ -100,23 +101,50 @@ DATA_URI = Shaped(
 )
 
 
+class JobRef(ApiModel):
+    """Another FineTuneJob of the namespace, and which of its models."""
+
+    name: Name
+    """Its name."""
+    checkpoint: (
+        Annotated[
+            str,
+            StringConstraints(max_length=24),
+            Shaped(
+                Shape(
+                    pattern="Final|Best|step-[0-9]{1,15}",
+                    message="`checkpoint` must be Final, Best (by validation loss) or a step that"
+                    " was kept, such as step-120",
+                )
+            ),
+        ]
+        | None
+    ) = None
+    """Final, Best by validation loss, or a step that was kept, such as step-120. Absent: Final."""
+
+
+_HUB_ONLY = (
+    cel(
+        "!has(self.revision) || (has(self.uri) && self.uri.startsWith('hf://'))",
+        "`revision` goes with an hf:// `uri` only",
+    ),
+    cel(
+        "!has(self.secretRef) || (has(self.uri) && self.uri.startsWith('hf://'))",
+        "`secretRef` goes with an hf:// `uri` only",
+    ),
+)
+
+
 class Model(ApiModel):
-    """The model to start from: a name that the service knows, or the place of its files."""
+    """The model to start from: a name that the service knows, the place of its files, or a job."""
 
     model_config = ConfigDict(
         json_schema_extra=validations(
             cel(
-                "has(self.name) != has(self.uri)",
-                "exactly one of `name` (hosted) and `uri` (in the cluster) must be set",
+                "[has(self.name), has(self.uri), has(self.jobRef)].filter(set, set).size() == 1",
+                "exactly one of `name` (hosted), `uri` (in the cluster) and `jobRef` must be set",
             ),
-            cel(
-                "!has(self.revision) || (has(self.uri) && self.uri.startsWith('hf://'))",
-                "`revision` goes with an hf:// `uri` only",
-            ),
-            cel(
-                "!has(self.secretRef) || (has(self.uri) && self.uri.startsWith('hf://'))",
-                "`secretRef` goes with an hf:// `uri` only",
-            ),
+            *_HUB_ONLY,
         )
     )
 
@@ -137,6 +165,8 @@ class Model(ApiModel):
     """Hosted: a base model or an earlier fine-tuned one, such as gpt-4.1-mini-2025-04-14."""
     uri: Annotated[str, StringConstraints(max_length=1024), MODEL_URI] | None = None
     """In the cluster: hf://ORGANISATION/NAME or pvc://CLAIM/PATH with the model's files."""
+    job_ref: JobRef | None = None
+    """Hosted: the result of another FineTuneJob, waited for."""
     revision: ShortText | None = None
     """hf:// only: a branch, tag or commit. Absent: main."""
     secret_ref: SecretRef | None = None
@@ -152,14 +182,7 @@ class DataSource(ApiModel):
                 "has(self.configMap) != has(self.uri)",
                 "exactly one of `configMap` and `uri` must be set",
             ),
-            cel(
-                "!has(self.revision) || (has(self.uri) && self.uri.startsWith('hf://'))",
-                "`revision` goes with an hf:// `uri` only",
-            ),
-            cel(
-                "!has(self.secretRef) || (has(self.uri) && self.uri.startsWith('hf://'))",
-                "`secretRef` goes with an hf:// `uri` only",
-            ),
+            *_HUB_ONLY,
         )
     )
 
@@ -187,8 +210,54 @@ class DataSource(ApiModel):
     """hf:// only: a Secret with the key HF_TOKEN."""
 
 
+class ValidationSource(DataSource):
+    """A file of its own, or a part of the training data."""
+
+    model_config = ConfigDict(
+        json_schema_extra=validations(
+            cel(
+                """(has(self.configMap) ? 1 : 0) + (has(self.uri) ? 1 : 0)
+                + (has(self.split) ? 1 : 0) == 1""",
+                "exactly one of `configMap`, `uri` and `split` must be set",
+            ),
+            cel(
+                "!has(self.sha256) || !has(self.split)",
+                "`sha256` goes with a file, not with `split`: give it to `data.training`",
+            ),
+            *_HUB_ONLY,
+        )
+    )
+
+    split: (
+        Annotated[
+            str,
+            StringConstraints(max_length=3),
+            Shaped(
+                Shape(
+                    pattern="([1-9]|[1-4][0-9]|50)%",
+                    message="`split` must be 1% to 50% in whole per cent, such as `5%`",
+                )
+            ),
+        ]
+        | None
+    ) = None
+    """Take this part of the training data, which is not trained on then.
+
+    Content and `seed` choose the rows, not their order; equal rows stay together.
+    """
+
+
+class InvalidRows(StrEnum):
+    """What becomes of a job whose data has rows that cannot be used."""
+
+    FAIL = "Fail"
+    DROP = "Drop"
+
+
 class Data(ApiModel):
     """The rows to learn from and, better with, the rows to check against."""
 
     training: DataSource
-    validation: DataSource | None = None
+    validation: ValidationSource | None = None
+    invalid_rows: InvalidRows = InvalidRows.FAIL
+    """Drop: leave out rows that cannot be used, as long as they are less than half."""

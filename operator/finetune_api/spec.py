@@ -9,6 +9,7 @@ from typing import Annotated
 from pydantic import ConfigDict, Field, StringConstraints
 
 from finetune_api.backends import AzureOpenAI, Kubernetes
+from finetune_api.methods import Method
 from finetune_api.schema import (
     ApiModel,
     Decimal,
@@ -20,19 +21,6 @@ from finetune_api.schema import (
     validations,
 )
 from finetune_api.sources import PATH, PATH_IN_WORDS, Data, Model
-
-
-class MethodType(StrEnum):
-    """How to fine-tune."""
-
-    SUPERVISED = "Supervised"
-
-
-class Method(ApiModel):
-    """The method of fine-tuning."""
-
-    type: MethodType = MethodType.SUPERVISED
-    """Supervised: learn the assistant's answers of chat rows."""
 
 
 class Hyperparameters(ApiModel):
@@ -195,8 +183,8 @@ _OWN_VOLUME = cel(
 )
 HOSTED_ONLY = [
     cel(
-        "!has(self.azureOpenAI) || has(self.model.name)",
-        "a hosted job takes `model.name`, not `model.uri`",
+        "!has(self.azureOpenAI) || !has(self.model.uri)",
+        "a hosted job takes `model.name` or `model.jobRef`, not `model.uri`",
     ),
     cel(
         "!has(self.azureOpenAI) || !has(self.parameterEfficient)",
@@ -231,6 +219,11 @@ HOSTED_ONLY = [
         " `epochs`, `batchSize` and `learningRateMultiplier` only",
     ),
     cel(
+        """!has(self.azureOpenAI) || self.?method.type.orValue('Supervised') != 'Reinforcement'
+        || has(self.data.validation)""",
+        "a hosted job with `method.type: Reinforcement` needs `data.validation`",
+    ),
+    cel(
         """!has(self.azureOpenAI) || !has(self.hyperparameters)
         || !has(self.hyperparameters.batchSize) || self.hyperparameters.batchSize <= 256""",
         "`hyperparameters.batchSize` of a hosted job must be at most 256",
@@ -249,11 +242,16 @@ class FineTuneJobSpec(ApiModel):
             ),
             cel(
                 "!has(self.kubernetes) || has(self.model.uri)",
-                "a job in the cluster takes `model.uri`, not `model.name`",
+                "a job in the cluster takes `model.uri`, not `model.name` or `model.jobRef`",
             ),
             cel(
                 "!has(self.kubernetes) || self.?deletionPolicy.job.orValue('Cancel') == 'Cancel'",
                 "`deletionPolicy.job: Keep` is for `azureOpenAI` jobs: pods go with their job",
+            ),
+            cel(
+                "!has(self.kubernetes) || self.?method.type.orValue('Supervised') == 'Supervised'",
+                "`method.type` of a job in the cluster must be Supervised: DPO and Reinforcement"
+                " are for `azureOpenAI` jobs so far",
             ),
             _ONE_HUB_TOKEN,
             _OWN_VOLUME,

@@ -101,6 +101,8 @@ class Progress(ApiModel):
     """Passes over the data done."""
     loss: Annotated[str, Field(max_length=24)] | None = None
     """Training loss of the last reported step."""
+    reward: Annotated[str, Field(max_length=24)] | None = None
+    """Mean reward of the last reported step."""
     tokens_per_second: Count | None = None
     """Tokens trained in a second."""
     eta: Annotated[str, Field(max_length=32)] | None = None
@@ -113,19 +115,23 @@ class DataSetReport(ApiModel):
     """What was found in one file; from the prepare pod."""
 
     sha256: Sha256
-    """Digest of the file's content."""
+    """Digest of the file's content; hosted: of what is uploaded."""
     bytes: Count
-    """Size of the file."""
+    """Size of the same."""
     examples: Count
-    """Rows in the file."""
+    """Rows that are used."""
     tokens: Count | None = None
-    """In the cluster: counted with the model's own tokenizer and template."""
+    """Tokens of all rows. In the cluster: counted with the model's own tokenizer and template."""
     longest: Count | None = None
     """Tokens of the longest row."""
+    tokens_estimated: bool | None = None
+    """True of a hosted job: `tokens` and `longest` are estimates from the size of the text."""
     supervised_tokens: Count | None = None
     """Tokens that carry loss; from the trainer."""
     truncated: Count | None = None
     """Rows cut at the maximum length; from the trainer."""
+    dropped: Count | None = None
+    """Rows left out because they cannot be used."""
     warnings: Annotated[list[Sentence], Field(max_length=MAX_WARNINGS)] | None = None
     """What is legal but probably not meant."""
 
@@ -146,6 +152,8 @@ class Submission(ApiModel):
     """Ends the remote job's suffix."""
     attempt: Count
     """The attempt that it belongs to."""
+    model: Annotated[str, Field(max_length=1024)] | None = None
+    """What it starts from, as the service names it."""
     started_at: Timestamp
     """When the marker was written."""
 
@@ -214,6 +222,10 @@ class Metrics(ApiModel):
     """Loss on the training data."""
     validation_loss: Annotated[str, Field(max_length=24)] | None = None
     """Loss on the validation data."""
+    train_reward: Annotated[str, Field(max_length=24)] | None = None
+    """Mean reward of answers to the training data."""
+    validation_reward: Annotated[str, Field(max_length=24)] | None = None
+    """Mean reward of answers to the validation data."""
 
 
 class ResultCheckpoint(ApiModel):

@@ -22,13 +22,22 @@ MESSAGE_KEYS = frozenset({"role", "content", "name", *_OWN_KEYS})
 Message = dict[str, Any]
 
 
-def check_messages(value: object, names: frozenset[str], *, images: bool) -> list[Message]:
-    """The messages of a row, checked.
+def check_messages(
+    value: object,
+    names: frozenset[str],
+    *,
+    images: bool,
+    developer: bool = False,
+    name: str = "`messages`",
+) -> list[Message]:
+    """The messages of a row, each checked by itself.
 
     Args:
         value: What the row has as `messages`.
         names: The functions that its `tools` declare.
         images: Whether pictures can be trained on (at the hosted service only).
+        developer: Whether the developer's role may stand for the system's.
+        name: How a problem calls the list.
 
     Returns:
         Messages whose content is a string (parts with pictures stay a list) and whose calls
@@ -38,22 +47,20 @@ def check_messages(value: object, names: frozenset[str], *, images: bool) -> lis
         RowProblem: The first thing that is wrong.
     """
     if not isinstance(value, list) or not value:
-        raise RowProblem("`messages` must be a list with at least one message")
-    messages = [
-        _message(message, names, f"message {i}", images=images)
+        raise RowProblem(f"{name} must be a list with at least one message")
+    where = "message" if name == "`messages`" else f"{name}, message"
+    return [
+        _message(message, names, f"{where} {i}", images=images, developer=developer)
         for i, message in enumerate(value, start=1)
     ]
-    _check_turns(messages)
-    _check_answers(messages)
-    if sum(_image_count(message) for message in messages) > MAX_IMAGES:
-        raise RowProblem(f"the row has more than {MAX_IMAGES} images; split it")
-    return messages
 
 
-def _message(value: object, names: frozenset[str], where: str, *, images: bool) -> Message:
+def _message(
+    value: object, names: frozenset[str], where: str, *, images: bool, developer: bool
+) -> Message:
     if not isinstance(value, dict):
         raise RowProblem(f"{where} must be an object with `role` and `content`")
-    role = _role(value, where)
+    role = _role(value, where, developer=developer)
     checked: Message = {"role": role}
     if "name" in value:
         checked["name"] = _name(value["name"], where)
@@ -67,11 +74,13 @@ def _message(value: object, names: frozenset[str], where: str, *, images: bool) 
     return checked
 
 
-def _role(message: Message, where: str) -> str:
+def _role(message: Message, where: str, *, developer: bool) -> str:
     role = message.get("role")
     if role == "function" or "function_call" in message:
         raise RowProblem(f"{where} has the old function form; write `tools` and `tool_calls`")
     if role == "developer":
+        if developer:
+            return "system"
         raise RowProblem(f'{where}: write the role "system" instead of "developer"')
     if not isinstance(role, str) or role not in _ROLES:
         raise RowProblem(f"{where}: `role` must be system, user, assistant or tool")
@@ -154,19 +163,11 @@ def _check_image(image: object, role: str, where: str, *, images: bool) -> None:
         raise RowProblem(f"{where}: `detail` must be low, high or auto")
 
 
-def _check_turns(messages: list[Message]) -> None:
-    roles = [message["role"] for message in messages]
-    for needed in ("user", "assistant"):
-        if needed not in roles:
-            raise RowProblem(f"the row has no {needed} message; add one")
-    if roles[-1] != "assistant":
-        raise RowProblem("the last message must be the assistant's; move or add its answer")
-    if not any(trained(message) for message in messages):
-        raise RowProblem("every assistant message has `weight` 0, so nothing would be trained")
+def check_answers(messages: list[Message]) -> None:
+    """RowProblem unless calls are answered in time.
 
-
-def _check_answers(messages: list[Message]) -> None:
-    """Every call but those of the last message must be answered before anyone else speaks."""
+    Every call but those of the last message must be answered before anyone else speaks.
+    """
     open_calls: set[str] = set()
     for i, message in enumerate(messages, start=1):
         if message["role"] == "tool":
@@ -184,6 +185,17 @@ def _check_answers(messages: list[Message]) -> None:
 def trained(message: Message) -> bool:
     """Whether a message carries loss."""
     return bool(message["role"] == "assistant" and message.get("weight", 1) == 1)
+
+
+def has_unread_keys(messages: list[dict[str, Any]]) -> bool:
+    """Whether messages, as they came, have keys that nothing reads."""
+    return any(not message.keys() <= MESSAGE_KEYS for message in messages)
+
+
+def check_images(messages: list[Message]) -> None:
+    """RowProblem for more images than a row may have."""
+    if sum(_image_count(message) for message in messages) > MAX_IMAGES:
+        raise RowProblem(f"the row has more than {MAX_IMAGES} images; split it")
 
 
 def _image_count(message: Message) -> int:

@@ -65,9 +65,16 @@ def describe(bad_rows: Sequence[BadRow], total: int) -> str:
     reading = "; ".join(mistakes[:_MISTAKES_TOLD])
     if total == 1:
         return f"1 row cannot be used; {reading}"
-    lines = ", ".join(str(row.line) for row in bad_rows)
-    more = f" and {total - len(bad_rows)} more" if total > len(bad_rows) else ""
-    return f"{total} rows cannot be used (lines {lines}{more}); {reading}"
+    lines = named([row.line for row in bad_rows], total)
+    return f"{total} rows cannot be used ({lines}); {reading}"
+
+
+def named(lines: Sequence[int], total: int) -> str:
+    """The first of so many lines, in words."""
+    if total == 1:
+        return f"line {lines[0]}"
+    more = f" and {total - len(lines)} more" if total > len(lines) else ""
+    return f"lines {', '.join(map(str, lines))}{more}"
 
 
 def sequence_too_long(asked: int, limit: int) -> str:

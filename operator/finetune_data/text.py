@@ -18,6 +18,8 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 def clean(text: str, where: str) -> str:
     """The text; RowProblem if it holds what is none."""
+    if text.isprintable():
+        return text
     if found := _CONTROL.search(text):
         raise RowProblem(f"{where} holds the control character U+{ord(found[0]):04X}; remove it")
     if has_surrogate(text):
@@ -27,7 +29,7 @@ def clean(text: str, where: str) -> str:
 
 def has_surrogate(text: str) -> bool:
     """Whether half a surrogate pair stands in the text, which no tokenizer takes."""
-    return _SURROGATE.search(text) is not None
+    return not text.isascii() and _SURROGATE.search(text) is not None
 
 
 def check_texts(value: Any, where: str) -> None:

@@ -5,7 +5,7 @@ Decides nothing: each action is one of `core.plan`, and what it brought to light
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
@@ -18,7 +18,8 @@ from finetune_operator.adapters.store import Key, Store
 from finetune_operator.backends.kubernetes.cluster import Cluster
 from finetune_operator.core import names, plan
 from finetune_operator.core.errors import Declined, OperatorError, Terminal, endured
-from finetune_operator.core.observed import Found, Observed, Remote, RemoteJob
+from finetune_operator.core.observed import Found, Observed, Remote, RemoteJob, StepFigures
+from finetune_operator.core.submission import bears
 from finetune_operator.memory import JobMemory
 from finetune_operator.submitting import Submissions, Submitter
 from finetune_operator.writing import JobWriter, Reporter
@@ -53,6 +54,12 @@ class Hosted(Submissions, Protocol):
 
     async def refresh(self, job: FineTuneJob, job_id: str) -> Remote:
         """Asks the service now."""
+
+    async def equal(self, job: FineTuneJob, digest: str) -> tuple[RemoteJob, ...]:
+        """Jobs with this digest in their suffix that run or have succeeded, newest first."""
+
+    async def results(self, job: FineTuneJob, file_id: str) -> tuple[StepFigures, ...]:
+        """Reads a result file."""
 
     def forget(self, key: Key) -> None:
         """The object is gone."""
@@ -174,10 +181,36 @@ class Actor:
             case plan.ResumeRemote():
                 await hosted.resume(job, action.job_id)
                 found = replace(found, asked=True)
+            case plan.FindEqual():
+                equals = await hosted.equal(job, action.digest)
+                found = replace(found, equals=tuple(self._unfollowed(job, equals)))
+            case plan.ReadResults():
+                found = replace(found, results=await self._results(job, action.file_id))
             case plan.Refresh():
                 remote = await hosted.refresh(job, action.job_id)
                 found = replace(found, remote=remote)
         return job, found
+
+    def _unfollowed(self, job: FineTuneJob, remotes: Sequence[RemoteJob]) -> Iterator[RemoteJob]:
+        """Those that no other FineTuneJob has submitted or follows."""
+        parts = [
+            obj.get("status", {}).get("azureOpenAI", {})
+            for obj in self._out.store.jobs()
+            if obj["metadata"]["uid"] != job.metadata.uid
+        ]
+        ids = {part.get("jobID") for part in parts}
+        markers = {part["submission"]["marker"] for part in parts if part.get("submission")}
+        for remote in remotes:
+            if remote.id not in ids and not any(bears(remote, marker) for marker in markers):
+                yield remote
+
+    async def _results(self, job: FineTuneJob, file_id: str) -> tuple[StepFigures, ...]:
+        """Empty if it cannot be read: the model is there, and waits for no figures."""
+        try:
+            return await self._out.hosted().results(job, file_id)
+        except OperatorError as e:
+            logger.warning("The result file %s cannot be read: %s", file_id, e)
+            return ()
 
     async def _pause(self, job: FineTuneJob, job_id: str, memory: JobMemory) -> None:
         try:

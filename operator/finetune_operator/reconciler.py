@@ -111,6 +111,7 @@ class Reconciler:
         return Observed(
             job=job,
             now=now,
+            parents=self._parents(key, job),
             jobs=jobs,
             pods=pods,
             departed=child_pod(departed) if departed is not None else None,
@@ -130,6 +131,24 @@ class Reconciler:
             deleting_since=memory.deleting(steady) + (now - steady) if _is_going(job) else None,
             found=found,
         )
+
+    def _parents(self, key: Key, job: FineTuneJob) -> tuple[FineTuneJob, ...]:
+        """The jobs that this one starts from, the nearest first."""
+        parents: list[FineTuneJob] = []
+        known = {job.metadata.name}
+        while (ref := job.spec.model.job_ref) is not None:
+            raw = self._out.store.job(Key(key.namespace, ref.name))
+            if raw is None:
+                break
+            try:
+                job = FineTuneJob.model_validate(raw)
+            except ValidationError:  # its own status says so
+                break
+            parents.append(job)
+            if job.metadata.name in known:
+                break
+            known.add(job.metadata.name)
+        return tuple(parents)
 
     def _remote(self, key: Key, job: FineTuneJob) -> Remote | None:
         """The hosted job; one that we let go of is nobody's business any more."""

@@ -126,13 +126,42 @@ async def test_a_token_ends(emulator: Emulator, cluster: Cluster) -> None:
         assert time.monotonic() < deadline
 
 
-async def test_a_token_for_another_resource_is_refused(
-    emulator: Emulator, cluster: Cluster
+PROJECT_SCOPE = "https://ai.azure.com/.default"
+
+
+@pytest.mark.parametrize(
+    ("scope", "path"),
+    [
+        pytest.param(SCOPE, "openai/v1", id="the account"),
+        pytest.param(PROJECT_SCOPE, "api/projects/p/openai/v1", id="a project"),
+    ],
+)
+async def test_each_door_takes_tokens_of_its_own(
+    emulator: Emulator, cluster: Cluster, scope: str, path: str
 ) -> None:
     with credential(emulator, cluster.token()) as workload:
-        token = workload.get_token("https://management.azure.com/.default").token
+        token = workload.get_token(scope).token
     async with openai.AsyncOpenAI(
-        base_url=emulator.base_url, api_key=token, http_client=http_client(emulator)
+        base_url=f"{emulator.url}/{path}", api_key=token, http_client=http_client(emulator)
+    ) as client:
+        assert (await client.files.list()).data == []
+
+
+@pytest.mark.parametrize(
+    ("scope", "path"),
+    [
+        pytest.param(PROJECT_SCOPE, "openai/v1", id="the project's at the account"),
+        pytest.param(SCOPE, "api/projects/p/openai/v1", id="the account's at a project"),
+        pytest.param("https://management.azure.com/.default", "openai/v1", id="for deployments"),
+    ],
+)
+async def test_a_token_for_another_resource_is_refused(
+    emulator: Emulator, cluster: Cluster, scope: str, path: str
+) -> None:
+    with credential(emulator, cluster.token()) as workload:
+        token = workload.get_token(scope).token
+    async with openai.AsyncOpenAI(
+        base_url=f"{emulator.url}/{path}", api_key=token, http_client=http_client(emulator)
     ) as client:
         with pytest.raises(openai.AuthenticationError, match="audience is incorrect"):
             await client.files.list()

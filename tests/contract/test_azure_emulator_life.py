@@ -241,7 +241,7 @@ async def test_bad_chat_rows_fail_the_job_before_its_training(
     assert job.status == "failed"
     assert job.error is not None
     assert job.error.code == "jsonlValidationFailed"
-    assert "example 1 needs" in job.error.message
+    assert job.error.message.startswith("Validation of jsonl file failed: line 1: ")
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from support.azure_account import (
     chat_rows,
     dated_client,
     http_client,
+    project_client,
     submit,
     upload,
     v1_client,
@@ -211,6 +212,41 @@ class TestAccess:
             await client.fine_tuning.jobs.retrieve(job.id)
 
 
+class TestProject:
+    async def test_it_is_a_door_to_the_same_account(
+        self, emulator: Emulator, client: openai.AsyncOpenAI
+    ) -> None:
+        async with project_client(emulator, "p-1") as project:
+            job = await submit(project)
+            assert (await client.fine_tuning.jobs.retrieve(job.id)).id == job.id
+            made = await project.files.with_raw_response.create(
+                file=("train.jsonl", chat_rows(10)), purpose="fine-tune"
+            )
+        assert made.http_response.status_code == 200
+
+    @pytest.mark.parametrize(
+        ("method", "path", "want_status"),
+        [
+            pytest.param("GET", "files", 200, id="files"),
+            pytest.param("POST", "uploads", 404, id="no uploads"),
+            pytest.param("DELETE", "fine_tuning/jobs/x", 405, id="no deletion of jobs"),
+            pytest.param("GET", "files?api-version=2025-04-01-preview", 400, id="no dates"),
+        ],
+    )
+    async def test_operations(
+        self, emulator: Emulator, method: str, path: str, want_status: int
+    ) -> None:
+        url = f"{emulator.url}/api/projects/p-1/openai/v1/{path}"
+        async with http_client(emulator) as http:
+            reply = await http.request(method, url, headers={"api-key": API_KEY})
+        assert reply.status_code == want_status
+
+    async def test_a_key_is_asked_for(self, emulator: Emulator) -> None:
+        async with project_client(emulator, "p-1", api_key="wrong") as project:
+            with pytest.raises(openai.AuthenticationError, match=r"https://ai\.azure\.com"):
+                await project.files.list()
+
+
 class TestFiles:
     async def test_a_file_is_pending_for_some_looks(
         self, emulator: Emulator, client: openai.AsyncOpenAI
@@ -280,7 +316,7 @@ class TestCreate:
             pytest.param(
                 {"hyperparameters": {"n_epochs": 51}}, "between 1 and 50", id="too many epochs"
             ),
-            pytest.param({"method": {"type": "dpo"}}, "method.type", id="a method not emulated"),
+            pytest.param({"method": {"type": "sft"}}, "method.type", id="an unknown method"),
         ],
     )
     async def test_refusals(

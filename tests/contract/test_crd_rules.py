@@ -7,17 +7,13 @@ import pytest
 from pydantic import ValidationError
 
 from finetune_api.job import FineTuneJob
-from finetune_api.spec import MethodType
-from support import rules_spec, rules_started, rules_texts, rules_uris
+from support import rules_methods, rules_spec, rules_started, rules_texts, rules_uris
 from support.builders_api import Manifest, changed
 from support.crd_server import CrdServer, Refused, crd_manifest, schema
 from support.rules_rows import RuleRow
 
 TEXT_ROWS = [*rules_texts.rows(), *rules_uris.rows()]
-ROWS = [*rules_spec.rows(), *TEXT_ROWS, *rules_started.rows()]
-
-# With one method only there is no other value to change it to. A second one needs rows.
-_ONE_METHOD = "`method` must not change once the job has started: create a new FineTuneJob instead"
+ROWS = [*rules_spec.rows(), *rules_methods.rows(), *TEXT_ROWS, *rules_started.rows()]
 
 
 def rules(node: Manifest, path: str = "") -> Iterator[tuple[str, str]]:
@@ -79,10 +75,7 @@ def test_the_models_say_the_same_of_a_string(row: RuleRow) -> None:
 
 @pytest.mark.parametrize("rule", [pytest.param(rule, id=": ".join(rule)) for rule in RULES])
 def test_every_rule_has_a_row_for_both_answers(rule: tuple[str, str]) -> None:
-    want = {True, False}
-    if rule == ("", _ONE_METHOD) and len(MethodType) == 1:
-        want = {True}
-    assert {row.allowed for row in ROWS if (row.at, row.message) == rule} == want
+    assert {row.allowed for row in ROWS if (row.at, row.message) == rule} == {True, False}
 
 
 def test_every_row_is_about_a_rule_that_exists() -> None:

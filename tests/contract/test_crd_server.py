@@ -22,6 +22,7 @@ def test_what_is_left_out_is_filled_in(crd_server: CrdServer) -> None:
     stored = crd_server.create(pod_job("defaults", checkpoints={}, retryPolicy={}), dry_run=True)
     want = pod_job()["spec"] | {
         "method": {"type": "Supervised"},
+        "data": {**pod_job()["spec"]["data"], "invalidRows": "Fail"},
         "suspend": False,
         "cancel": False,
         "deletionPolicy": {"job": "Cancel", "model": "Keep"},
@@ -90,7 +91,7 @@ _REFUSED: list[tuple[str, Manifest, str, Any]] = [
     ("a model name of 254 characters", hosted_job(), "spec.model.name", "g" * 254),
     ("a scheme that is not built", pod_job(), "spec.model.uri", "s3://bucket/model"),
     ("a hub model without its organisation", pod_job(), "spec.model.uri", "hf://model"),
-    ("a method that is not built", pod_job(), "spec.method.type", "DPO"),
+    ("a method that is not built", pod_job(), "spec.method.type", "Distillation"),
     ("a URI that is cut off", pod_job(), "spec.data.training", {"uri": "hf://datasets/org/name"}),
     ("data over http", pod_job(), "spec.data.training", {"uri": "http://example.com/x"}),
     ("a digest in capitals", pod_job(), "spec.data.training.sha256", "A" * 64),

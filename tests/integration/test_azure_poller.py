@@ -274,7 +274,7 @@ async def test_progress_goes_on_while_one_jobs_events_cannot_be_read(hosted: Hos
     hosted.observe(hosted.submitted(broken.id, "broken"))
     job = hosted.submitted(fine.id, "fine")
     remote = await hosted.observe_until(job, lambda remote: remote.details.step == 20)
-    assert remote.details.train_loss is not None
+    assert remote.details.figures.train_loss is not None
     assert hosted.requests[("events", "500")] > 0
 
 

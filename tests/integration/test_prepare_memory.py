@@ -18,10 +18,11 @@ pytestmark = pytest.mark.integration
 SCRIPT = """
 import re, sys
 from pathlib import Path
+from finetune_data.chat import parse_chat
 from finetune_data.report import check_file
 from finetune_data.tokens import ChatTokenizer, TokenCounter
 tokenizer = ChatTokenizer(Path(sys.argv[1]))
-check = check_file(Path(sys.argv[2]), tokens=TokenCounter(tokenizer, 1024))
+check = check_file(Path(sys.argv[2]), parse_chat, tokens=TokenCounter(tokenizer, 1024))
 (peak,) = re.findall(r"VmHWM:\\s*(\\d+) kB", Path("/proc/self/status").read_text())
 print(check.examples, check.bad_total, peak)
 """

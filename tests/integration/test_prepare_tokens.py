@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from finetune_data.chat import ChatRow, read_rows
+from finetune_data.chat import ChatRow, read_chat_rows
 from finetune_data.problems import RowProblem
 from finetune_data.rendering import RenderedRow, Template, carry_loss, render
 from finetune_data.tokens import ChatTokenizer
@@ -64,7 +64,9 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> list[ChatRow]:
             row(user(), assistant(), tools=[tool()]),
         ],
     )  # fmt: skip
-    return read_rows(path) + read_rows(EXAMPLES / "stock-toolcall-sft" / "validation.jsonl")
+    return read_chat_rows(path) + read_chat_rows(
+        EXAMPLES / "stock-toolcall-sft" / "validation.jsonl"
+    )
 
 
 def outcome(row: ChatRow, template: Template) -> RenderedRow | str:

@@ -31,6 +31,16 @@ def v1_client(emulator: EmulatorControl, **options: Any) -> openai.AsyncOpenAI:
     )
 
 
+def project_client(emulator: EmulatorControl, project: str, **options: Any) -> openai.AsyncOpenAI:
+    """A client of one Foundry project of the account."""
+    chosen: dict[str, Any] = {"api_key": API_KEY, "max_retries": 0, **options}
+    return openai.AsyncOpenAI(
+        base_url=f"{emulator.url}/api/projects/{project}/openai/v1/",
+        http_client=http_client(emulator),
+        **chosen,
+    )
+
+
 def dated_client(emulator: EmulatorControl, **options: Any) -> openai.AsyncAzureOpenAI:
     """A client of the dated surface that never retries by itself."""
     chosen: dict[str, Any] = {"api_key": API_KEY, "api_version": DATED_VERSION, **options}

@@ -134,13 +134,21 @@ def started(
     )
 
 
+def marker_of(job: FineTuneJob, attempt: int = 1) -> str:
+    """The marker of a hosted job that starts from a model by name."""
+    return names.marker(job, attempt, job.spec.model.name or "")
+
+
 def submitted(
     job: FineTuneJob, *, job_id: str | None = "ftjob-1", since: float = -100, attempt: int = 1
 ) -> FineTuneJob:
     """The prepared hosted job with a marker in status, and by default an id."""
     job = started(job, attempt=attempt, since=since, kubernetes=None)
     submission = Submission(
-        marker=names.marker(job, attempt), attempt=attempt, started_at=stamp(since)
+        marker=marker_of(job, attempt),
+        attempt=attempt,
+        model=job.spec.model.name,
+        started_at=stamp(since),
     )
     part = AzureOpenAIStatus(
         endpoint="https://my-account.openai.azure.com",

@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from finetune_data.chat import scan
+from finetune_data.chat import parse_chat
 from finetune_data.lines import JsonLines
+from finetune_data.rows import scan
 
 Json = dict[str, Any]
 
@@ -98,5 +100,5 @@ def _line(item: Json | str | bytes) -> bytes:
 def read_one(tmp_path: Path, line: Any, *, images: bool = False) -> Any:
     """What the scan of a file with this one line yields."""
     path = write_jsonl(tmp_path / "data.jsonl", [line])
-    (item,) = scan(JsonLines(path), images=images)
+    (item,) = scan(JsonLines(path), partial(parse_chat, images=images))
     return item

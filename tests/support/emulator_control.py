@@ -195,6 +195,10 @@ class EmulatorControl:
         order = {"tenant_id": tenant_id, "client_id": client_id, "subject": subject}
         self._call("POST", "federations", order)
 
+    def deploy(self, name: str, model: str, answers: dict[str, str] | None = None) -> None:
+        """Let a model answer at once; `answers` by the user's last message come first."""
+        self._call("POST", "deployments", {"name": name, "model": model, "answers": answers or {}})
+
     def _fault(
         self,
         name: str,

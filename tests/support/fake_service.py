@@ -12,7 +12,13 @@ from finetune_api.job import FineTuneJob
 from finetune_operator.adapters.store import Key
 from finetune_operator.core.conditions import is_finished
 from finetune_operator.core.errors import OperatorError
-from finetune_operator.core.observed import Remote, RemoteDetails, RemoteJob
+from finetune_operator.core.observed import (
+    Figures,
+    Remote,
+    RemoteDetails,
+    RemoteJob,
+    StepFigures,
+)
 
 OVER = ("succeeded", "failed", "cancelled")
 
@@ -64,6 +70,7 @@ class FakeService:
                 created_at=job.created,
                 suffix=job.suffix,
                 fine_tuned_model=f"model-of-{job.id}" if job.status == "succeeded" else None,
+                result_files=("file-results",) if job.status == "succeeded" else (),
             ),
             details=RemoteDetails(step=job.step or None, total_steps=5),
             seen_at=self.now(),
@@ -147,6 +154,26 @@ class FakeHosted:
         self.hook("before", "refresh")
         self._noted(self._service.get(job_id))
         return self._snapshots[job_id]
+
+    async def equal(self, job: FineTuneJob, digest: str) -> tuple[RemoteJob, ...]:
+        self.hook("before", "equal")
+        now = self._service.now()
+        found = [
+            job
+            for job in reversed(self._service.jobs)
+            if job.suffix.endswith(digest)
+            and job.shown_from <= now
+            and job.status not in ("failed", "cancelled")
+        ]
+        return tuple(remote for each in found if (remote := self._service.snapshot(each).job))
+
+    async def results(self, job: FineTuneJob, file_id: str) -> tuple[StepFigures, ...]:
+        self.hook("before", "results")
+        losses = (2.0, 1.0, 1.5, 1.6, 1.7)
+        return tuple(
+            StepFigures(step=step, figures=Figures(train_loss=loss, validation_loss=loss))
+            for step, loss in enumerate(losses, start=1)
+        )
 
     def _noted(self, job: HostedJob) -> RemoteJob:
         known = self._snapshots.get(job.id)

@@ -7,6 +7,8 @@ from support import rules_pods
 from support.builders_api import ABSENT, Manifest, changed
 from support.rules_rows import HOSTED, PODS, RuleRow, creates, hosted_with, pods_with
 
+_PARENT = {"jobRef": {"name": "sft"}}
+
 
 def _backends() -> Iterator[RuleRow]:
     yield from creates(
@@ -20,14 +22,20 @@ def _backends() -> Iterator[RuleRow]:
     )
     yield from creates(
         "spec",
-        "a job in the cluster takes `model.uri`, not `model.name`",
+        "a job in the cluster takes `model.uri`, not `model.name` or `model.jobRef`",
         allowed={"uri in the cluster": PODS},
-        refused={"name in the cluster": pods_with("spec.model", {"name": "gpt-4.1-mini"})},
+        refused={
+            "another job's result in the cluster": pods_with("spec.model", _PARENT),
+            "name in the cluster": pods_with("spec.model", {"name": "gpt-4.1-mini"}),
+        },
     )
     yield from creates(
         "spec",
-        "a hosted job takes `model.name`, not `model.uri`",
-        allowed={"name at the service": HOSTED},
+        "a hosted job takes `model.name` or `model.jobRef`, not `model.uri`",
+        allowed={
+            "name at the service": HOSTED,
+            "another job's result": hosted_with("spec.model", _PARENT),
+        },
         refused={"uri at the service": hosted_with("spec.model", {"uri": "hf://org/model"})},
     )
 
@@ -176,11 +184,12 @@ def _sources() -> Iterator[RuleRow]:
     hub, secret = "hf://org/model", {"name": "hub"}
     yield from creates(
         "spec.model",
-        "exactly one of `name` (hosted) and `uri` (in the cluster) must be set",
-        allowed={"uri": PODS, "name": HOSTED},
+        "exactly one of `name` (hosted), `uri` (in the cluster) and `jobRef` must be set",
+        allowed={"uri": PODS, "name": HOSTED, "jobRef": hosted_with("spec.model", _PARENT)},
         refused={
             "both": pods_with("spec.model.name", "gpt-4.1-mini"),
             "neither": pods_with("spec.model", {}),
+            "name and jobRef": hosted_with("spec.model", {"name": "gpt-4.1"} | _PARENT),
         },
     )
     yield from _hub_only("spec.model", hub, "pvc://models/llama", secret)
@@ -188,7 +197,9 @@ def _sources() -> Iterator[RuleRow]:
         config_map = {"name": "gsm8k", "key": "train.jsonl"}
         yield from creates(
             data_set,
-            "exactly one of `configMap` and `uri` must be set",
+            "exactly one of `configMap`, `uri` and `split` must be set"
+            if data_set == "spec.data.validation"
+            else "exactly one of `configMap` and `uri` must be set",
             allowed={
                 "configMap": pods_with(data_set, {"configMap": config_map}),
                 "uri": pods_with(data_set, {"uri": "https://example.com/train.jsonl"}),
@@ -200,9 +211,37 @@ def _sources() -> Iterator[RuleRow]:
                 "neither": pods_with(data_set, {}),
             },
         )
+        if data_set == "spec.data.validation":
+            yield from _splits(data_set)
         yield from _hub_only(
             data_set, "hf://datasets/org/name/train.jsonl", "pvc://data/train.jsonl", secret
         )
+
+
+def _splits(at: str) -> Iterator[RuleRow]:
+    sentence = "exactly one of `configMap`, `uri` and `split` must be set"
+    uri = "pvc://data/train.jsonl"
+    yield from creates(
+        at,
+        sentence,
+        allowed={"split": pods_with(at, {"split": "5%"})},
+        refused={"split and uri": pods_with(at, {"split": "5%", "uri": uri})},
+    )
+    yield from creates(
+        at,
+        "`sha256` goes with a file, not with `split`: give it to `data.training`",
+        allowed={"sha256 of a file": pods_with(at, {"uri": uri, "sha256": "0" * 64})},
+        refused={"sha256 of a split": pods_with(at, {"split": "5%", "sha256": "0" * 64})},
+    )
+    yield from creates(
+        f"{at}.split",
+        "`split` must be 1% to 50% in whole per cent, such as `5%`",
+        allowed={each: pods_with(at, {"split": each}) for each in ("1%", "9%", "10%", "50%")},
+        refused={
+            each or "nothing": pods_with(at, {"split": each})
+            for each in ("0%", "51%", "5", "05%", "%", "")
+        },
+    )
 
 
 def _hub_only(at: str, hub: str, elsewhere: str, secret: Manifest) -> Iterator[RuleRow]:

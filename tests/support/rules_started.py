@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from support.builders_api import ABSENT, Manifest, changed, condition
+from support.graders import a_check, a_judge, a_multi
+from support.rules_methods import reinforced
 from support.rules_rows import HOSTED, PODS, RuleRow, creates
 
 _CREATE_ANOTHER = "must not change once the job has started: create a new FineTuneJob instead"
@@ -46,6 +48,23 @@ _VALIDATION = {"configMap": {"name": "gsm8k", "key": "validation.jsonl"}}
 # Field: the object as it stands, and edits of it that change the field and nothing else.
 _FROZEN: dict[str, tuple[Manifest, dict[str, dict[str, Any]]]] = {
     "model": (PODS, {"revision added": _MODEL, "another": {"spec.model.uri": "hf://org/other"}}),
+    "method": (
+        reinforced(a_multi("a", a=a_check(), b=a_judge())),
+        {
+            "another": {"spec.method": {"type": "DPO"}},
+            "with another grader": {
+                "spec.method.reinforcement.grader": a_multi("a + b", a=a_check(), b=a_judge())
+            },
+            "with another input, which has no type": {
+                "spec.method.reinforcement.grader.graders.a.input": "{{item.question}}"
+            },
+            "with another input of a judge": {
+                "spec.method.reinforcement.grader.graders.b.input": [
+                    {"role": "user", "content": "Rate {{item.question}}"}
+                ]
+            },
+        },
+    ),
     "hyperparameters": (
         changed(PODS, {"spec.hyperparameters.epochs": 1}),
         {
@@ -119,6 +138,18 @@ def _write(
     return RuleRow(at="", message=message, case=case, allowed=allowed, new=new, old=old)
 
 
+def _parent() -> Iterator[RuleRow]:
+    def stacked(on: str) -> Manifest:
+        return changed(HOSTED, {"metadata.name": "dpo", "spec.model": {"jobRef": {"name": on}}})
+
+    yield from creates(
+        "",
+        "`model.jobRef` must name another job than this one",
+        allowed={"another": stacked("sft"), "none": HOSTED},
+        refused={"itself": stacked("dpo")},
+    )
+
+
 def _name() -> Iterator[RuleRow]:
     yield from creates(
         "",
@@ -140,18 +171,6 @@ def _frozen() -> Iterator[RuleRow]:
         for state, status in _PAUSED.items():
             old = changed(manifest, status)
             yield _write(message, f"{field} {case} while {state}", old, edit, allowed=False)
-
-
-def _method() -> Iterator[RuleRow]:
-    """One method exists so far: all that can be tried is to write the default out."""
-    started = changed(PODS, _RUNNING)
-    yield _write(
-        f"`method` {_CREATE_ANOTHER}",
-        "the default method written out",
-        started,
-        {"spec.method": {"type": "Supervised"}},
-        allowed=True,
-    )
 
 
 def _backend() -> Iterator[RuleRow]:
@@ -186,4 +205,4 @@ def _editable() -> Iterator[RuleRow]:
 
 def rows() -> list[RuleRow]:
     """Every row of the rules at the root."""
-    return [*_name(), *_frozen(), *_method(), *_backend(), *_editable()]
+    return [*_name(), *_parent(), *_frozen(), *_backend(), *_editable()]

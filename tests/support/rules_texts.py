@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from support.builders_api import Manifest, changed
+from support.graders import a_check
 from support.rules_rows import HOSTED, PODS, RuleRow, creates
 
 _NAME = (
@@ -57,10 +58,12 @@ def _names() -> Iterator[RuleRow]:
         yield from _keys(entry, f"{data_set}.configMap.key")
     auth = "spec.azureOpenAI.auth"
     yield from _keys(HOSTED, f"{auth}.apiKeySecretRef.key")
+    stacked = changed(HOSTED, {"spec.model": {"jobRef": {"name": "sft"}}})
     template = "spec.kubernetes.podTemplate"
     for manifest, at in (
         (HOSTED, f"{auth}.apiKeySecretRef.name"),
         (federated, f"{auth}.workloadIdentity.serviceAccountName"),
+        (stacked, "spec.model.jobRef.name"),
         (volume, "spec.output.volume.claimName"),
         (PODS, "spec.kubernetes.queueName"),
         (PODS, f"{template}.priorityClassName"),
@@ -127,14 +130,24 @@ def _pod_template() -> Iterator[RuleRow]:
 
 
 def _numbers() -> Iterator[RuleRow]:
-    for name in ("learningRate", "learningRateMultiplier"):
-        at = f"spec.hyperparameters.{name}"
+    reinforced = {"type": "Reinforcement", "reinforcement": {"grader": a_check()}}
+    validated = {"spec.data.validation": {"configMap": {"name": "gsm8k", "key": "v.jsonl"}}}
+    for manifest, at in (
+        (PODS, "spec.hyperparameters.learningRate"),
+        (PODS, "spec.hyperparameters.learningRateMultiplier"),
+        (changed(HOSTED, {"spec.method": {"type": "DPO"}}), "spec.method.dpo.beta"),
+        (changed(HOSTED, {"spec.method": {"type": "DPO"}}), "spec.method.dpo.l2Multiplier"),
+        (
+            changed(HOSTED, {"spec.method": reinforced, **validated}),
+            "spec.method.reinforcement.computeMultiplier",
+        ),
+    ):
         yield from creates(
             at,
             "must be above 0 and begin with a digit, such as `0.0002` or `2e-4`",
-            allowed={text: changed(PODS, {at: text}) for text in ("2e-4", "0.5", "10", "1.5E1")},
+            allowed={text: changed(manifest, {at: text}) for text in ("2e-4", "0.5", "2", "1.5E0")},
             refused={
-                text: changed(PODS, {at: text})
+                text: changed(manifest, {at: text})
                 for text in (".5", "0", "0.0", "0e5", "-1", "1e999", "two", "1 ")
             },
         )
@@ -149,6 +162,15 @@ def _numbers() -> Iterator[RuleRow]:
             text: changed(PODS, {"spec.parameterEfficient.dropout": text})
             for text in ("1", "1.0", ".1", "-0.1", "1e-1")
         },
+    )
+    stacked = changed(HOSTED, {"spec.model": {"jobRef": {"name": "sft"}}})
+    at = "spec.model.jobRef.checkpoint"
+    yield from creates(
+        at,
+        "`checkpoint` must be Final, Best (by validation loss) or a step that was kept, such as"
+        " step-120",
+        allowed={text: changed(stacked, {at: text}) for text in ("Final", "Best", "step-0")},
+        refused={text: changed(stacked, {at: text}) for text in ("best", "step-", "120", "")},
     )
     quantity = "must be a quantity such as `2`, `500m` or `16Gi`, and not below 0"
     for field in ("requests", "limits"):

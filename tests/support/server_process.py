@@ -28,12 +28,13 @@ class ServerProcess:
 
     def __init__(self, program: str, options: Sequence[str], log: Path) -> None:
         """Start it on any free port and return when it listens; what it says goes to `log`."""
+        roots = [str(_EMULATORS), *filter(None, [os.environ.get("PYTHONPATH")])]
         with log.open("wb") as sink:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", program, "--port=0", *options],
                 stdout=subprocess.PIPE,
                 stderr=sink,
-                env={**os.environ, "PYTHONPATH": str(_EMULATORS)},
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(roots)},
             )
         assert self._process.stdout is not None
         self._said = self._process.stdout

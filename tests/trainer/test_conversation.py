@@ -1,11 +1,9 @@
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from finetune_data.chat import ChatRow, parse_row
-from finetune_data.lines import Line
+from finetune_data.chat import ChatRow, parse_chat
 from finetune_trainer.conversation import IGNORED, Renderer, cut_all
 from finetune_trainer.errors import TrainerError
 from support import chat_rows
@@ -26,8 +24,7 @@ def tokenizer(folder: Path, template: str = CHAT_TEMPLATE) -> Any:
 
 def row(*messages: Any, **more: Any) -> ChatRow:
     """The row as the reader of files gives it."""
-    content = json.dumps(chat_rows.row(*messages, **more)).encode()
-    return parse_row(Line(number=7, content=content), images=False)
+    return parse_chat(chat_rows.row(*messages, **more), 7)
 
 
 def supervised_text(tokenizer: Any, example: Any) -> str:
@@ -139,3 +136,13 @@ def test_a_row_without_an_answer_after_the_cut_is_named(tmp_path: Path) -> None:
 
     assert refusal.value.reason == "DataInvalid"
     assert "raise hyperparameters.maxSequenceLength in a new FineTuneJob" in str(refusal.value)
+
+
+def test_rows_that_the_template_refuses_are_left_out_if_asked(tmp_path: Path) -> None:
+    refusing = "{% if messages | length > 2 %}{{ raise_exception('Too long') }}{% endif %}"
+    renderer = Renderer(tokenizer(tmp_path, refusing + CHAT_TEMPLATE))
+    rows = [row(user(), assistant("41")), row(), row(user(), assistant("42"))]
+
+    assert len(renderer.examples(rows, "rows", drop=True)) == 2
+    with pytest.raises(TrainerError, match="rows: line 7: "):
+        renderer.examples(rows, "rows")

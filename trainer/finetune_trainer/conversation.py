@@ -63,13 +63,20 @@ class Renderer:
         self._tokenizer = tokenizer
         self._now = now or datetime.now(UTC)
 
-    def examples(self, rows: Sequence[ChatRow], display: str) -> list[Example]:
-        """Every row of a file, uncut; TrainerError names the line of one that cannot be used."""
+    def examples(
+        self, rows: Sequence[ChatRow], display: str, *, drop: bool = False
+    ) -> list[Example]:
+        """Every row of a file, uncut; TrainerError names the line of one that cannot be used.
+
+        `drop`: leave such rows out instead.
+        """
         made = []
         for row in rows:
             try:
                 made.append(self.example(row))
             except RowProblem as problem:
+                if drop:
+                    continue
                 raise bad_data(f"{display}: line {row.line}: {problem}.") from problem
         return made
 

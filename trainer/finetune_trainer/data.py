@@ -6,15 +6,17 @@ Knows sources, digests and chat rows; must not know of torch.
 import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from finetune_api.pods import DataFile, FileSource, HubSource, TrainerConfig
 from finetune_api.reasons import ExitCode, Reason
 from finetune_api.status import Resolved
 from finetune_data import hub, sources
-from finetune_data.chat import ChatRow, DataError, read_rows
+from finetune_data.chat import ChatRow, DataError, parse_chat, read_chat_rows
 from finetune_data.lines import sha256_of
+from finetune_data.rows import usable_rows
+from finetune_data.split import split_rows
 from finetune_trainer.errors import TrainerError, bad_config, bad_data, data_changed
 
 VERSION = "modelVersion"
@@ -35,7 +37,20 @@ class Rows:
 def load(config: TrainerConfig, scratch: Path) -> dict[str, Rows]:
     """The rows of `training` and, if there is one, `validation`."""
     files = {"training": config.training, "validation": config.validation}
-    return {name: _rows(file, scratch / name) for name, file in files.items() if file}
+    found = {
+        name: _rows(file, scratch / name, drop=config.drop_invalid)
+        for name, file in files.items()
+        if file
+    }
+    if config.split is None:
+        return found
+    whole = found["training"]
+    training, validation = split_rows(whole.rows, config.split)
+    display = f"{config.split.percent}% of {whole.display}"
+    return {
+        "training": replace(whole, rows=training),
+        "validation": replace(whole, rows=validation, display=display),
+    }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +96,7 @@ def _weights(folder: Path) -> str:
     return digest.hexdigest()[:16]
 
 
-def _rows(file: DataFile, scratch: Path) -> Rows:
+def _rows(file: DataFile, scratch: Path, *, drop: bool) -> Rows:
     with _explained(file.display, Reason.DATA_UNAVAILABLE):
         path = sources.fetch(file.source, _made(scratch))
     digest = sha256_of(path)
@@ -91,7 +106,7 @@ def _rows(file: DataFile, scratch: Path) -> Rows:
             f"{file.sha256[:12]}…): restore it, or request a retry to train on what it holds now."
         )
     try:
-        rows = read_rows(path)
+        rows = usable_rows(path, parse_chat) if drop else read_chat_rows(path)
     except DataError as error:
         raise bad_data(f"{file.display}: {error}.") from error
     return Rows(rows=rows, sha256=digest, bytes=path.stat().st_size, display=file.display)

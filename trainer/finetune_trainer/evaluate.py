@@ -10,7 +10,7 @@ import argparse
 import json
 from pathlib import Path
 
-from finetune_data.chat import read_rows
+from finetune_data.chat import read_chat_rows
 from finetune_trainer import environment, models
 from finetune_trainer.batches import StepCollator
 from finetune_trainer.conversation import Renderer
@@ -32,7 +32,7 @@ def score(result: Path, base: Path, data: Path) -> dict[str, float]:
     """The loss of `result` on the rows of a file, and the number of tokens that count."""
     tokenizer = models.tokenizer(base)
     renderer = Renderer(tokenizer)
-    examples = renderer.examples(read_rows(data), data.name)
+    examples = renderer.examples(read_chat_rows(data), data.name)
     model = models.load_result(result, base, bf16=False, attention="eager")
     collator = StepCollator(rows=1, packing=False, pad_token=tokenizer.pad_token_id)
     loss = mean_loss(model, examples, collator, autocast=False)

@@ -88,6 +88,7 @@ class Store:
         self._wake, self._welcome = wake, welcome or wake
         self._jobs: dict[Key, Json] = {}
         self._keys: dict[str, Key] = {}  # by uid of the FineTuneJob
+        self._stacked: dict[Key, set[Key]] = {}  # on a FineTuneJob: those that start from it
         self._children: dict[Resource, dict[Key, Json]] = {JOBS: {}, PODS: {}}
         self._owned: dict[Resource, dict[str, set[Key]]] = {JOBS: {}, PODS: {}}
         self._progress: dict[str, ReportedProgress] = {}
@@ -116,10 +117,14 @@ class Store:
             return False
         if known is not None and known["metadata"]["uid"] != uid:
             self._bury(known)
+        self._unstack(known)
         self._jobs[key] = trimmed(obj)
         self._keys[uid] = key
+        if (parent := _parent_of(obj)) is not None:
+            self._stacked.setdefault(parent, set()).add(key)
         if wake:
             (self._welcome if known is None else self._wake)(key)
+        self._wake_stacked(key)
         return True
 
     def drop_job(self, key: Key, uid: str | None = None) -> None:
@@ -128,8 +133,23 @@ class Store:
         if known is None or (uid is not None and known["metadata"]["uid"] != uid):
             return
         del self._jobs[key]
+        self._unstack(known)
         self._bury(known)
         self._wake(key)
+        self._wake_stacked(key)
+
+    def _unstack(self, obj: Json | None) -> None:
+        parent = None if obj is None else _parent_of(obj)
+        if obj is None or parent is None:
+            return
+        stacked = self._stacked[parent]
+        stacked.discard(key_of(obj))
+        if not stacked:
+            del self._stacked[parent]
+
+    def _wake_stacked(self, key: Key) -> None:
+        for stacked in self._stacked.get(key, ()):
+            self._wake(stacked)
 
     def _bury(self, obj: Json, version: int = _FOR_EVER) -> None:
         """Remember the uid, so that nothing older than `version` brings the object back."""
@@ -251,6 +271,12 @@ class Store:
         """Keep the newest report; whoever receives it decides when to wake the key."""
         if uid in self._keys:
             self._progress[uid] = report
+
+
+def _parent_of(obj: Json) -> Key | None:
+    """The FineTuneJob that this one starts from."""
+    ref = obj["spec"].get("model", {}).get("jobRef")
+    return None if ref is None else Key(obj["metadata"]["namespace"], ref["name"])
 
 
 def _owner_uid(obj: Json) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 from finetune_api.backends import AzureOpenAI, TrainingType
 from finetune_api.job import FineTuneJob
+from finetune_api.methods import Dpo, Method, MethodType, Reinforcement
 from finetune_api.reasons import Reason
 from finetune_api.spec import FineTuneJobSpec, Hyperparameters
 from finetune_operator.core.errors import Transient
@@ -57,6 +58,16 @@ def hosted(job: FineTuneJob) -> AzureOpenAI:
     if job.spec.azure_open_ai is None:
         raise ValueError("not a hosted job")
     return job.spec.azure_open_ai
+
+
+def model_of(job: FineTuneJob) -> str:
+    """What the recorded submission starts from; ValueError if nothing says it."""
+    part = job.status.azure_open_ai
+    recorded = part.submission.model if part and part.submission else None
+    model = recorded or job.spec.model.name
+    if model is None:
+        raise ValueError("a job that starts from another's result records it with its marker")
+    return model
 
 
 def origin(url: str) -> str:
@@ -112,33 +123,72 @@ def _refused(message: str) -> Transient:
 
 
 def create_body(
-    spec: FineTuneJobSpec, *, suffix: str, training_file: str, validation_file: str | None
+    spec: FineTuneJobSpec,
+    *,
+    model: str,
+    suffix: str,
+    training_file: str,
+    validation_file: str | None,
 ) -> dict[str, Any]:
     """The create request on the wire; what is absent in the spec is left to the service."""
     training_type = spec.azure_open_ai.training_type if spec.azure_open_ai else None
     body = {
-        "model": spec.model.name,
+        "model": model,
         "training_file": training_file,
         "validation_file": validation_file,
         "suffix": suffix,
         "seed": spec.seed,
-        "method": _method(spec.hyperparameters),
+        "method": _method(spec.method, spec.hyperparameters or Hyperparameters()),
         "trainingType": None if training_type is None else _TRAINING_TYPES[training_type],
     }
     return {key: value for key, value in body.items() if value is not None}
 
 
-def _method(asked: Hyperparameters | None) -> dict[str, Any]:
-    values = {} if asked is None else _hyperparameters(asked)
-    settings = {"supervised": {"hyperparameters": values}} if values else {}
-    return {"type": "supervised", **settings}
-
-
-def _hyperparameters(asked: Hyperparameters) -> dict[str, int | float]:
-    multiplier = asked.learning_rate_multiplier
-    values = {
+def _method(method: Method, asked: Hyperparameters) -> dict[str, Any]:
+    common = {
         "n_epochs": asked.epochs,
         "batch_size": asked.batch_size,
-        "learning_rate_multiplier": None if multiplier is None else float(multiplier),
+        "learning_rate_multiplier": _number(asked.learning_rate_multiplier),
     }
-    return {key: value for key, value in values.items() if value is not None}
+    settings: dict[str, Any] = {}
+    match method.type:
+        case MethodType.SUPERVISED:
+            name, own = "supervised", {}
+        case MethodType.DPO:
+            name, own = "dpo", _dpo(method.dpo or Dpo())
+        case MethodType.REINFORCEMENT:
+            asked_for = reinforcement(method)
+            name, own = "reinforcement", _reinforcement(asked_for)
+            settings["grader"] = asked_for.grader.on_the_wire()
+            if asked_for.response_format:
+                settings["response_format"] = asked_for.response_format.on_the_wire()
+    # What is absent is automatic: some models do not take the word "auto".
+    values = {key: value for key, value in (common | own).items() if value is not None}
+    if values:
+        settings["hyperparameters"] = values
+    return {"type": name, name: settings} if settings else {"type": name}
+
+
+def reinforcement(method: Method) -> Reinforcement:
+    """The settings of reinforcement; ValueError for another method."""
+    if method.reinforcement is None:
+        raise ValueError("not a job of reinforcement")
+    return method.reinforcement
+
+
+def _dpo(asked: Dpo) -> dict[str, int | float | str | None]:
+    return {"beta": _number(asked.beta), "l2_multiplier": _number(asked.l2_multiplier)}
+
+
+def _reinforcement(asked: Reinforcement) -> dict[str, int | float | str | None]:
+    effort = asked.reasoning_effort
+    return {
+        "reasoning_effort": None if effort is None else effort.lower(),
+        "compute_multiplier": _number(asked.compute_multiplier),
+        "eval_interval": asked.eval_interval,
+        "eval_samples": asked.eval_samples,
+    }
+
+
+def _number(text: str | None) -> float | None:
+    return None if text is None else float(text)

@@ -5,7 +5,7 @@ Pure. Going on again is part of following the job (`azure_stage`).
 
 from finetune_api.reasons import Phase, Reason
 from finetune_api.status import FineTuneJobStatus
-from finetune_operator.core import attempts, azure_stage, conditions, submission
+from finetune_operator.core import azure_stage, conditions, submission
 from finetune_operator.core.observed import TERMINAL, Observed, Remote, RemoteJob
 from finetune_operator.core.outcome import Outcome
 from finetune_operator.core.plan import PauseRemote, Policy, WriteStatus
@@ -15,7 +15,7 @@ def suspend(seen: Observed, policy: Policy) -> Outcome:
     """Pause at the service once it allows it; a job that is not there yet is not created."""
     status, remote = seen.job.status, seen.remote
     part = submission.hosted(status)
-    if part.submission is None or attempts.is_over(status):
+    if not submission.is_there(status):
         return submission.never_submitted()
     if (held := azure_stage.finalizer(seen)) is not None:
         return held

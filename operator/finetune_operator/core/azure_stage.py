@@ -4,6 +4,8 @@ Pure. The order is: key or token, finalizer, marker in status, then the request;
 marker without an id looks for the job before anything is sent again.
 """
 
+from dataclasses import replace
+
 from finetune_api.constants import FINALIZER
 from finetune_api.reasons import ConditionType, Phase, Reason
 from finetune_api.spec import JobDeletionPolicy
@@ -15,9 +17,18 @@ from finetune_api.status import (
     Result,
     ResultCheckpoint,
 )
-from finetune_operator.core import attempts, azure_errors, conditions, progress, submission
+from finetune_operator.core import (
+    attempts,
+    azure_errors,
+    conditions,
+    fitting,
+    lineage,
+    progress,
+    submission,
+    twice,
+)
 from finetune_operator.core.conditions import TRUE, Fact, Summary, timestamp
-from finetune_operator.core.observed import Observed, Remote, RemoteJob
+from finetune_operator.core.observed import Figures, Observed, Remote, RemoteJob
 from finetune_operator.core.outcome import Outcome
 from finetune_operator.core.plan import (
     AddFinalizer,
@@ -25,6 +36,7 @@ from finetune_operator.core.plan import (
     DropFinalizer,
     ExportResult,
     Policy,
+    ReadResults,
     Refresh,
     ResumeRemote,
     WriteStatus,
@@ -43,8 +55,12 @@ def decide(seen: Observed, policy: Policy) -> Outcome:
     """The next step of a hosted job; the data is in order and uploaded."""
     status = seen.job.status
     begins = attempts.is_over(status)
+    if begins and (waiting := lineage.waits(seen, policy)) is not None:
+        return replace(waiting, status=seen.job.status)
     if begins and not seen.found.authenticated:
         return Outcome(action=Authenticate())
+    if begins and (twice_ := twice.decide(seen, lineage.start_model(seen))) is not None:
+        return twice_
     if (held := finalizer(seen)) is not None:
         return held
     if begins:
@@ -52,6 +68,13 @@ def decide(seen: Observed, policy: Policy) -> Outcome:
     if hosted(status).job_id is None:
         return submission.submit(seen, policy)
     return submission.then_duplicates(seen, followed(seen, policy))
+
+
+def adopt(seen: Observed, job_id: str) -> Outcome:
+    """Follow a job made elsewhere: nothing is prepared, nothing is paid."""
+    if not seen.found.authenticated:
+        return Outcome(action=Authenticate())
+    return finalizer(seen) or twice.adopted(seen, job_id)
 
 
 def finalizer(seen: Observed) -> Outcome | None:
@@ -122,25 +145,28 @@ def follow(seen: Observed, remote: Remote, job: RemoteJob) -> FineTuneJobStatus:
         update={
             "azure_open_ai": told,
             "progress": moved,
-            "metrics": _metrics(remote) or status.metrics,
+            "metrics": _known(remote.details.figures) or status.metrics,
             "resolved": _resolved(job) or status.resolved,
         }
     )
     return attempts.note(followed, step=moved.step if moved else None, node=None)
 
 
-def _metrics(remote: Remote) -> Metrics | None:
-    train = progress.decimal(remote.details.train_loss)
-    validation = progress.decimal(remote.details.validation_loss)
-    if train is None and validation is None:
-        return None
-    return Metrics(train_loss=train, validation_loss=validation)
+def _known(figures: Figures) -> Metrics | None:
+    told = progress.metrics(figures)
+    return None if told == Metrics() else told
 
 
 _ECHO = {
     "n_epochs": "epochs",
     "batch_size": "batchSize",
     "learning_rate_multiplier": "learningRateMultiplier",
+    "beta": "beta",
+    "l2_multiplier": "l2Multiplier",
+    "reasoning_effort": "reasoningEffort",
+    "compute_multiplier": "computeMultiplier",
+    "eval_interval": "evalInterval",
+    "eval_samples": "evalSamples",
 }
 
 
@@ -213,18 +239,23 @@ def _over(seen: Observed, status: FineTuneJobStatus, reason: Reason, message: st
 def _succeeded(
     seen: Observed, status: FineTuneJobStatus, remote: Remote, job: RemoteJob, model: str
 ) -> Outcome:
+    if seen.found.results is None and job.result_files:
+        return Outcome(action=ReadResults(file_id=job.result_files[0]))
     if not seen.exported:
         exported = {"model": model, "jobID": job.id, "endpoint": hosted(status).endpoint or ""}
         return Outcome(action=ExportResult(data=tuple(sorted(exported.items()))))
-    done = attempts.end(status, seen.now, Reason.SUCCEEDED, "")
+    done, checkpoints = attempts.end(status, seen.now, Reason.SUCCEEDED, ""), _checkpoints(remote)
+    steps = seen.found.results or ()
+    summary = conditions.succeeded(f"The model is {model}")
     return Outcome(
         status=done.model_copy(
             update={
-                "result": Result(model=model, checkpoints=_checkpoints(remote)),
+                "result": Result(model=model, checkpoints=checkpoints),
                 "progress": progress.completed(done, seen.now),
+                "metrics": _known(fitting.final(steps)) or done.metrics,
             }
         ),
-        summary=conditions.succeeded(f"The model is {model}"),
+        summary=replace(summary, extra=(*summary.extra, *fitting.facts(steps, checkpoints or ()))),
         finished=True,
     )
 
@@ -253,10 +284,7 @@ def _checkpoints(remote: Remote) -> list[ResultCheckpoint] | None:
         ResultCheckpoint(
             name=point.name[:253],
             step=progress.count(point.step) or 0,
-            metrics=Metrics(
-                train_loss=progress.decimal(point.train_loss),
-                validation_loss=progress.decimal(point.validation_loss),
-            ),
+            metrics=progress.metrics(point.figures),
         )
         for point in reversed(remote.details.checkpoints[:MAX_CHECKPOINTS_SHOWN])
     ]

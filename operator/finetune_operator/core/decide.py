@@ -23,6 +23,7 @@ from finetune_operator.core import (
     names,
     pod_story,
     prepare_stage,
+    twice,
 )
 from finetune_operator.core.conditions import Fact, Summary, timestamp
 from finetune_operator.core.observed import Observed
@@ -61,6 +62,8 @@ def _stage(seen: Observed, policy: Policy) -> Outcome:
     if seen.job.spec.suspend:
         return ending.suspend(seen, policy)
     under_way = not attempts.is_over(seen.job.status)
+    if ending.is_hosted(seen) and (adopted := twice.to_adopt(seen)) is not None:
+        return azure_stage.adopt(seen, adopted)
     if not under_way and not prepare_stage.is_prepared(seen):
         accepted = prepare_stage.accepted_status(seen)
         if accepted is None:
@@ -161,9 +164,12 @@ def _unretried(seen: Observed, *, succeeded: bool) -> Summary:
 
 _OF_A_RUN = (
     ConditionType.DATA_VALID,
+    ConditionType.MODEL_READY,
     ConditionType.SUBMITTED,
     ConditionType.QUOTA_RESERVED,
     ConditionType.TRAINING_COMPLETE,
+    ConditionType.OVERFITTING,
+    ConditionType.UNDERFITTING,
     ConditionType.CANCELLED,
     ConditionType.SUCCEEDED,
 )
@@ -208,6 +214,8 @@ def _columns(seen: Observed, status: FineTuneJobStatus) -> FineTuneJobStatus:
     """What printer columns need, because a column is one path."""
     spec = seen.job.spec
     model = spec.model.name or (spec.model.uri or "").rstrip("/").rsplit("/", 1)[-1]
+    if spec.model.job_ref is not None:
+        model = f"ftj/{spec.model.job_ref.name}"
     return status.model_copy(
         update={
             "backend": Backend.AZURE_OPENAI if spec.azure_open_ai else Backend.KUBERNETES,

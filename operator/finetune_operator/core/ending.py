@@ -162,7 +162,7 @@ def _remote_stop(seen: Observed, policy: Policy) -> Outcome | None:
 def _own_stop(seen: Observed, policy: Policy) -> Outcome | None:
     status = seen.job.status
     part = submission.hosted(status)
-    if part.submission is None or attempts.is_over(status):
+    if not submission.is_there(status):
         return None
     if part.job_id is None:
         settled = submission.settle(seen, policy)

@@ -11,12 +11,13 @@ from typing import Any
 
 from finetune_api.job import FineTuneJob
 
-MARKER_LENGTH = 10
-"""Hex digits; the end of a hosted job's suffix."""
+_UID_DIGITS, _ATTEMPT_DIGITS, _DIGEST_DIGITS = 6, 2, 8
+MARKER_LENGTH = _UID_DIGITS + _ATTEMPT_DIGITS + _DIGEST_DIGITS
+"""Hex digits; the end of a hosted job's suffix: whose, which attempt, what it trains."""
 _MAX_NAME = 63
 _PREPARE = re.compile(r"-p[0-9]+-([0-9]+)$")
 _TRAINING = re.compile(r"-a([0-9]+)$")
-_TRAINING_FIELDS = ("model", "method", "hyperparameters", "seed")
+_TRAINING_FIELDS = ("method", "hyperparameters", "seed")
 
 
 def _sha256(text: str) -> str:
@@ -75,15 +76,18 @@ def spec_digest(job: FineTuneJob, retry: str | None = None) -> str:
 
     `retry` is the retry token that it is made for; absent: the one that status acknowledges.
     """
-    spec = job.spec
+    spec, hosted = job.spec, job.spec.azure_open_ai
     relevant: dict[str, Any] = {
         "model": spec.model.model_dump(),
+        "method": spec.method.model_dump(mode="json"),
         "data": spec.data.model_dump(),
         "retry": retry or job.status.last_handled_retry_at,
-        "hosted": None if spec.azure_open_ai is None else spec.azure_open_ai.model_dump(),
+        "hosted": None if hosted is None else hosted.model_dump(),
         "maxSequenceLength": (
             spec.hyperparameters.max_sequence_length if spec.hyperparameters else None
         ),
+        "seed": spec.seed if spec.data.validation and spec.data.validation.split else None,
+        "epochs": spec.hyperparameters.epochs if hosted and spec.hyperparameters else None,
     }
     return _sha256(json.dumps(relevant, sort_keys=True))[:16]
 
@@ -95,11 +99,15 @@ def pod_digest(job: FineTuneJob) -> str:
     return _sha256(json.dumps(dumped, sort_keys=True))[:16]
 
 
-def training_digest(job: FineTuneJob) -> str:
-    """A digest over everything that changes what a hosted job learns, its data included."""
+def training_digest(job: FineTuneJob, model: str) -> str:
+    """A digest over everything that changes what a hosted job learns, its data included.
+
+    `model`: what it starts from, as the service names it.
+    """
     spec, data = job.spec.model_dump(mode="json"), job.status.data
     hosted = spec["azureOpenAI"]
     relevant = {name: spec[name] for name in _TRAINING_FIELDS} | {
+        "model": model,
         "endpoint": hosted["endpoint"],
         "trainingType": hosted["trainingType"],
         "training": data.training.sha256 if data and data.training else None,
@@ -108,9 +116,20 @@ def training_digest(job: FineTuneJob) -> str:
     return _sha256(json.dumps(relevant, sort_keys=True))
 
 
-def marker(job: FineTuneJob, attempt: int) -> str:
-    """10 hex digits that find this submission again among the service's jobs."""
-    return _sha256(f"{job.metadata.uid}/{attempt}/{training_digest(job)}")[:MARKER_LENGTH]
+def marker(job: FineTuneJob, attempt: int, model: str) -> str:
+    """16 hex digits that find this submission again among the service's jobs."""
+    number = attempt % 16**_ATTEMPT_DIGITS
+    return f"{uid_part(job.metadata.uid)}{number:0{_ATTEMPT_DIGITS}x}{marker_digest(job, model)}"
+
+
+def uid_part(uid: str) -> str:
+    """The beginning of every marker of one FineTuneJob."""
+    return _sha256(uid)[:_UID_DIGITS]
+
+
+def marker_digest(job: FineTuneJob, model: str) -> str:
+    """The end of the marker of every submission that trains the same, whoever makes it."""
+    return training_digest(job, model)[:_DIGEST_DIGITS]
 
 
 def remote_suffix(job: FineTuneJob, submission_marker: str) -> str:

@@ -107,13 +107,30 @@ class RemoteJob:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Figures:
+    """How well a model does: losses of supervised and preference training, rewards of the other."""
+
+    train_loss: float | None = None
+    validation_loss: float | None = None
+    train_reward: float | None = None
+    validation_reward: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepFigures:
+    """The figures of one step, as the service's result file has them."""
+
+    step: int
+    figures: Figures
+
+
+@dataclass(frozen=True, kw_only=True)
 class RemoteCheckpoint:
     """A checkpoint that the service keeps."""
 
     name: str
     step: int
-    train_loss: float | None = None
-    validation_loss: float | None = None
+    figures: Figures = Figures()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,8 +139,8 @@ class RemoteDetails:
 
     step: int | None = None
     total_steps: int | None = None
-    train_loss: float | None = None
-    validation_loss: float | None = None
+    figures: Figures = Figures()
+    """The newest of each."""
     billed_tokens: int | None = None
     error: str | None = None
     """What the newest event of an error says."""
@@ -200,6 +217,11 @@ class Found:
     """The service's list was searched for the submission, in vain."""
     remote: Remote | None = None
     """The hosted job as the service just told it."""
+    equals: tuple[RemoteJob, ...] | None = None
+    """Jobs that train the same and that no other FineTuneJob follows, newest first; None: not
+    searched for."""
+    results: tuple[StepFigures, ...] | None = None
+    """Its result file, empty if it cannot be read; None: not read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,6 +230,9 @@ class Observed:
 
     job: FineTuneJob
     now: datetime
+    parents: tuple[FineTuneJob, ...] = ()
+    """The job of `model.jobRef`, that one's, and so on, up to the first that is not there or that
+    stands here already."""
     jobs: tuple[ChildJob, ...] = ()
     pods: tuple[ChildPod, ...] = ()
     departed: ChildPod | None = None

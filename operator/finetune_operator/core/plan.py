@@ -164,8 +164,31 @@ class Refresh:
     job_id: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class FindEqual:
+    """Search for jobs of this digest that nobody follows: they train the same."""
+
+    digest: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadResults:
+    """Read the hosted job's result file: the figures of every step."""
+
+    file_id: str
+
+
 RemoteAction = (
-    Authenticate | Submit | Look | CancelRemote | CancelTwin | PauseRemote | ResumeRemote | Refresh
+    Authenticate
+    | Submit
+    | Look
+    | CancelRemote
+    | CancelTwin
+    | PauseRemote
+    | ResumeRemote
+    | Refresh
+    | FindEqual
+    | ReadResults
 )
 
 Action = (

@@ -5,6 +5,7 @@ Pure. Decides nothing that the trainer decides from data and hardware.
 
 from finetune_api import constants as c
 from finetune_api.job import FineTuneJob
+from finetune_api.methods import MethodType
 from finetune_api.pods import (
     DataFile,
     FileSource,
@@ -12,15 +13,22 @@ from finetune_api.pods import (
     HubSource,
     LoraSettings,
     PrepareConfig,
+    RowFormat,
+    Split,
     TrainerConfig,
     UploadTarget,
 )
-from finetune_api.sources import DataSource
+from finetune_api.sources import DataSource, InvalidRows
 from finetune_api.spec import Checkpoints, Hyperparameters, Packing, ParameterEfficient
 from finetune_api.status import DataStatus
 from finetune_operator.core.conditions import parse_time
 from finetune_operator.core.mounts import data_path
 
+_ROW_FORMATS = {
+    MethodType.SUPERVISED: RowFormat.CHAT,
+    MethodType.DPO: RowFormat.PREFERENCE,
+    MethodType.REINFORCEMENT: RowFormat.PROMPTS,
+}
 _HF = "hf://"
 _HF_DATASETS = "hf://datasets/"
 
@@ -76,6 +84,15 @@ def _data_file(
     return DataFile(source=https, display=uri.partition("?")[0], sha256=digest)
 
 
+def _split(job: FineTuneJob, at_least: int) -> Split | None:
+    """The same for every pod of a job: the minimum is the service's, and 1 in the cluster."""
+    validation = job.spec.data.validation
+    if validation is None or validation.split is None:
+        return None
+    seed = {} if job.spec.seed is None else {"seed": job.spec.seed}
+    return Split(percent=int(validation.split.rstrip("%")), at_least=at_least, **seed)
+
+
 def prepare_config(
     job: FineTuneJob,
     *,
@@ -92,11 +109,17 @@ def prepare_config(
         training=_data_file("training", data.training, None, allowed_ranges, denied_ranges),
         validation=(
             _data_file("validation", data.validation, None, allowed_ranges, denied_ranges)
-            if data.validation
+            if data.validation and not data.validation.split
             else None
         ),
+        split=_split(job, min_examples),
+        drop_invalid=data.invalid_rows is InvalidRows.DROP,
         tokenizer=model_source(job) if job.spec.model.uri else None,
         max_sequence_length=asked.max_sequence_length,
+        row_format=_ROW_FORMATS[job.spec.method.type],
+        grader=reinforced.grader if (reinforced := job.spec.method.reinforcement) else None,
+        hosted_model=job.spec.model.name,
+        epochs=asked.epochs,
         min_examples=min_examples,
         upload=upload,
     )
@@ -148,9 +171,11 @@ def training_config(
         training=_data_file("training", data.training, rows, allowed_ranges, denied_ranges),
         validation=(
             _data_file("validation", data.validation, held_out, allowed_ranges, denied_ranges)
-            if data.validation
+            if data.validation and not data.validation.split
             else None
         ),
+        split=_split(job, 1),
+        drop_invalid=data.invalid_rows is InvalidRows.DROP,
         checkpoint_every_seconds=saving.every_seconds,
         checkpoint_keep=saving.keep,
         output_dir=f"{c.OUTPUT_DIR}/{output_path}",

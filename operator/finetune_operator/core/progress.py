@@ -13,10 +13,11 @@ from finetune_api.status import (
     DataStatus,
     FineTuneJobStatus,
     KubernetesStatus,
+    Metrics,
     Progress,
 )
 from finetune_operator.core.conditions import parse_time, timestamp
-from finetune_operator.core.observed import Remote, ReportedProgress
+from finetune_operator.core.observed import Figures, Remote, ReportedProgress
 
 _LARGEST = 2**53 - 1
 """As in the schema; whatever a pod or the service says beyond it is no figure."""
@@ -64,6 +65,16 @@ def decimal(value: float | None) -> str | None:
     if abs(value) >= _PLAIN:
         return f"{value:.4e}"
     return f"{value:.4f}".rstrip("0").rstrip(".")
+
+
+def metrics(figures: Figures) -> Metrics:
+    """Figures as status holds them."""
+    return Metrics(
+        train_loss=decimal(figures.train_loss),
+        validation_loss=decimal(figures.validation_loss),
+        train_reward=decimal(figures.train_reward),
+        validation_reward=decimal(figures.validation_reward),
+    )
 
 
 def from_pod(report: ReportedProgress) -> Progress:
@@ -121,7 +132,8 @@ def from_service(remote: Remote, status: FineTuneJobStatus, now: datetime) -> Pr
         text=None if percent is None else f"{percent}%",
         step=step,
         total_steps=total,
-        loss=decimal(remote.details.train_loss),
+        loss=decimal(remote.details.figures.train_loss),
+        reward=decimal(remote.details.figures.train_reward),
         eta=_clock(now, finish) if finish and finish > now else None,
         updated_at=before.updated_at if before else None,
     )
@@ -174,4 +186,5 @@ def sentence(status: FineTuneJobStatus, otherwise: str, scored: str = "") -> str
         return f"{otherwise}{scored}"
     total = f" of {told.total_steps}" if told.total_steps else ""
     loss = f", loss {told.loss}" if told.loss else ""
-    return f"Step {told.step}{total}{loss}{scored}"
+    reward = f", reward {told.reward}" if told.reward else ""
+    return f"Step {told.step}{total}{loss}{reward}{scored}"

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from finetune_api.reasons import Phase, Reason
 from finetune_api.status import AzureOpenAIStatus, FineTuneJobStatus, Submission
-from finetune_operator.core import attempts, conditions, names
+from finetune_operator.core import attempts, conditions, lineage, names
 from finetune_operator.core.conditions import timestamp
 from finetune_operator.core.observed import Observed, RemoteJob, SubmissionFacts
 from finetune_operator.core.outcome import Outcome
@@ -29,12 +29,22 @@ def hosted(status: FineTuneJobStatus) -> AzureOpenAIStatus:
     return status.azure_open_ai or AzureOpenAIStatus()
 
 
+def is_there(status: FineTuneJobStatus) -> bool:
+    """Whether an attempt is under way that was sent, may have been, or was taken over."""
+    part = hosted(status)
+    return (part.submission or part.job_id) is not None and not attempts.is_over(status)
+
+
 def begin(seen: Observed) -> FineTuneJobStatus:
     """The marker, written before anything is sent."""
     job = seen.job
     number = (job.status.attempt or 0) + 1
+    model = lineage.start_model(seen)
     submission = Submission(
-        marker=names.marker(job, number), attempt=number, started_at=timestamp(seen.now)
+        marker=names.marker(job, number, model),
+        attempt=number,
+        model=model,
+        started_at=timestamp(seen.now),
     )
     kept = hosted(job.status)
     fresh = AzureOpenAIStatus(
@@ -43,7 +53,9 @@ def begin(seen: Observed) -> FineTuneJobStatus:
         validation_file_id=kept.validation_file_id,
         submission=submission,
     )
-    return attempts.begin(job, seen.now, azure_open_ai=fresh, progress=None, metrics=None)
+    begun = attempts.begin(job, seen.now, azure_open_ai=fresh, progress=None, metrics=None)
+    told = lineage.facts(seen, model)
+    return conditions.merge(begun, told, generation=job.metadata.generation, now=seen.now)
 
 
 def submit(seen: Observed, policy: Policy) -> Outcome:
@@ -109,12 +121,17 @@ def bears(remote: RemoteJob, marker: str) -> bool:
     return (remote.suffix or "").lower().endswith(marker.lower())
 
 
+def is_dead(remote: RemoteJob) -> bool:
+    """Whether a job has ended without a model."""
+    return remote.raw_status in _DEAD
+
+
 def may_be(remote: RemoteJob, training_file: str | None) -> bool:
     """Whether a job without a suffix, which the service may leave out, could be this submission.
 
     One that has ended without a model needs no deciding: nothing more is paid for it.
     """
-    if remote.suffix is not None or remote.raw_status in _DEAD:
+    if remote.suffix is not None or is_dead(remote):
         return False
     return remote.training_file in (None, training_file)
 

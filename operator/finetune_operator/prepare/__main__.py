@@ -70,7 +70,7 @@ def prepare(config: PrepareConfig, places: Places) -> PrepareReport:
         # Only hosted jobs pay for the import of their client (a second, 60 MB).
         from finetune_operator.prepare.upload import upload
 
-        files = asyncio.run(upload(data, config.upload, places))
+        files = asyncio.run(upload(data, config.upload, places, config.grader))
         return report.model_copy(
             update={"training_file_id": files.training, "validation_file_id": files.validation}
         )

@@ -50,9 +50,10 @@ def bad_data(message: str, reason: Reason = Reason.DATA_INVALID) -> Failure:
     return Failure(ExitCode.BAD_DATA, reason, message)
 
 
-def bad_rows(what: str, rows: Sequence[BadRow], total: int) -> Failure:
+def bad_rows(what: str, rows: Sequence[BadRow], total: int, verdict: str = "") -> Failure:
     """Rows that cannot be used, with their lines."""
-    message = f"{what}: {describe(rows, total)}"
+    told = f"{verdict}: " if verdict else ""
+    message = f"{what}: {told}{describe(rows, total)}"
     return Failure(ExitCode.BAD_DATA, Reason.DATA_INVALID, message, rows)
 
 

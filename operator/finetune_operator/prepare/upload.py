@@ -15,6 +15,7 @@ import openai
 from openai.pagination import AsyncCursorPage
 from openai.types import FileObject
 
+from finetune_api.graders import Grader
 from finetune_api.pods import UploadTarget
 from finetune_api.reasons import ExitCode, Reason
 from finetune_data.lines import sha256_of
@@ -24,6 +25,7 @@ from finetune_operator.prepare.data import CheckedData, CheckedFile
 from finetune_operator.prepare.failure import Failure
 from finetune_operator.prepare.places import Places
 from finetune_operator.prepare.service import Patience, connect, explained
+from finetune_operator.prepare.trying import try_grader
 
 _log = logging.getLogger(__name__)
 
@@ -47,11 +49,13 @@ class Uploaded:
     validation: str | None
 
 
-async def upload(data: CheckedData, target: UploadTarget, places: Places) -> Uploaded:
-    """Make both files usable at the service.
+async def upload(
+    data: CheckedData, target: UploadTarget, places: Places, grader: Grader | None = None
+) -> Uploaded:
+    """Make both files usable at the service, once it has tried the grader if there is one.
 
     Raises:
-        Failure: the data is not what the service takes, or changed meanwhile.
+        Failure: the data or the grader is not what the service takes, or changed meanwhile.
         OperatorError: the service or Entra refused or could not be reached.
     """
     for file in (data.training, data.validation):
@@ -59,7 +63,10 @@ async def upload(data: CheckedData, target: UploadTarget, places: Places) -> Upl
             raise failure.bad_data(f"{file.what} is larger than 512 MiB, the service's limit")
     async with connect(target, places) as client:
         with explained(target):
-            account = _Account(client, Patience(target, BUSY_SECONDS))
+            patience = Patience(target, BUSY_SECONDS)
+            if grader is not None:
+                await try_grader(client, patience, grader, data.first_item())
+            account = _Account(client, patience)
             known = [stored async for stored in account.stored()]
             training = await account.file_of(data.training, "train", known)
             validation = (

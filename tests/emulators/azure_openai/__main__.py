@@ -19,7 +19,7 @@ from azure_openai.context import Context
 from azure_openai.faults import FaultBoard
 from azure_openai.identity import Directory, Federation
 from azure_openai.issuer import JwksFile, JwksUrl, KeySource
-from azure_openai.settings import Settings
+from azure_openai.settings import ACCOUNT_LIMITS, Settings
 from azure_openai.store import Store
 from azure_openai.traffic import TrafficLog
 
@@ -51,6 +51,10 @@ def _parse() -> argparse.Namespace:
         default = Settings.model_fields[name].default
         flag = f"--{name.replace('_', '-')}"
         parser.add_argument(flag, type=type(default) if default else float, default=default)
+    parser.add_argument(
+        "--account-limits", action="store_true", help="the quotas of a real account"
+    )
+    parser.add_argument("--endpoint-ca-file", type=Path, help="trusted for graders' endpoints")
     identity = parser.add_argument_group("workload identity")
     identity.add_argument("--issuer", help="the 'iss' of accepted assertions")
     keys = identity.add_mutually_exclusive_group()
@@ -79,7 +83,8 @@ def _federation(text: str) -> Federation:
 
 
 def _context(options: argparse.Namespace) -> Context:
-    settings = Settings(**{name: vars(options)[name] for name in _SETTING_FLAGS})
+    limits = ACCOUNT_LIMITS if options.account_limits else {}
+    settings = Settings(**{name: vars(options)[name] for name in _SETTING_FLAGS}, **limits)
     return Context(
         api_keys=frozenset(options.api_key),
         clock=ServiceClock(options.speed),
@@ -87,6 +92,7 @@ def _context(options: argparse.Namespace) -> Context:
         store=Store(),
         faults=FaultBoard(),
         traffic=TrafficLog(),
+        endpoint_ca=options.endpoint_ca_file,
         directory=Directory(
             issuer=options.issuer,
             keys=_keys(options),

@@ -5,7 +5,7 @@ Must not contain behaviour of its own.
 
 from aiohttp import web
 
-from azure_openai import authority, control, files, jobs, middleware
+from azure_openai import authority, chat, control, files, grading, jobs, middleware, uploads
 from azure_openai.context import CONTEXT, Context
 
 _MAXIMUM_UPLOAD = 512 * 1024**2
@@ -20,12 +20,15 @@ def build_app(context: Context, *, controlled: bool) -> web.Application:
             middleware.meet_faults,
             middleware.write_errors,
             middleware.check_access,
+            middleware.move_queue,
         ],
     )
     app[CONTEXT] = context
-    app.add_routes(_account_routes(middleware.V1_PREFIX))
+    for prefix in (middleware.V1_PREFIX, middleware.PROJECT_PREFIX):
+        app.add_routes(_account_routes(prefix))
+        app.router.add_post(f"{prefix}/chat/completions", chat.complete)
     app.add_routes(_account_routes(middleware.DATED_PREFIX))
-    app.router.add_delete(f"{middleware.DATED_PREFIX}/fine_tuning/jobs/{{job}}", jobs.delete_job)
+    app.add_routes(_dated_routes(middleware.DATED_PREFIX))
     app.router.add_get("/_health", _health)
     if controlled:
         app.add_routes(control.routes(context.settings.model_copy(), context.clock.speed))
@@ -36,6 +39,7 @@ def build_app(context: Context, *, controlled: bool) -> web.Application:
 
 def _account_routes(prefix: str) -> list[web.RouteDef]:
     job = f"{prefix}/fine_tuning/jobs/{{job}}"
+    graders = f"{prefix}/fine_tuning/alpha/graders"
     return [
         web.post(f"{prefix}/files", files.upload),
         web.get(f"{prefix}/files", files.list_files),
@@ -50,6 +54,26 @@ def _account_routes(prefix: str) -> list[web.RouteDef]:
         web.post(f"{job}/resume", jobs.resume_job),
         web.get(f"{job}/events", jobs.list_events),
         web.get(f"{job}/checkpoints", jobs.list_checkpoints),
+        web.post(f"{graders}/validate", grading.validate),
+        web.post(f"{graders}/run", grading.run),
+    ]
+
+
+def _dated_routes(prefix: str) -> list[web.RouteDef]:
+    upload = f"{prefix}/uploads/{{upload}}"
+    completion = f"{prefix}/chat/completions/{{completion}}"
+    return [
+        web.delete(f"{prefix}/fine_tuning/jobs/{{job}}", jobs.delete_job),
+        web.post(f"{prefix}/deployments/{{deployment}}/chat/completions", chat.complete),
+        web.get(f"{prefix}/chat/completions", chat.list_stored),
+        web.get(completion, chat.get_stored),
+        web.post(completion, chat.change_stored),
+        web.delete(completion, chat.delete_stored),
+        web.get(f"{completion}/messages", chat.list_messages),
+        web.post(f"{prefix}/uploads", uploads.begin),
+        web.post(f"{upload}/parts", uploads.add_part),
+        web.post(f"{upload}/complete", uploads.complete),
+        web.post(f"{upload}/cancel", uploads.cancel),
     ]
 
 

@@ -4,6 +4,7 @@ Must not contain behaviour.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from aiohttp import web
 
@@ -26,6 +27,8 @@ class Context:
     faults: FaultBoard
     traffic: TrafficLog
     directory: Directory
+    endpoint_ca: Path | None = None
+    """Whom to trust when a grader's endpoint is called; None: the system's authorities."""
 
 
 CONTEXT: web.AppKey[Context] = web.AppKey("context")

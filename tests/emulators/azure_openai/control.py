@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from azure_openai import lifecycle, wire
+from azure_openai import catalogue, lifecycle, models, wire
 from azure_openai.context import CONTEXT, Context
 from azure_openai.errors import ServiceError, invalid, missing
 from azure_openai.faults import Fault, FaultBoard, FaultSpec
@@ -19,7 +19,7 @@ from azure_openai.identity import Federation
 from azure_openai.jobs import find_job
 from azure_openai.lifecycle import ExtraEvent, Fate, Job, JobError, UnexpectedStateError
 from azure_openai.settings import Settings
-from azure_openai.store import FateRule, Store
+from azure_openai.store import Deployment, FateRule, Store
 from azure_openai.traffic import TrafficLog
 
 
@@ -78,6 +78,14 @@ class FederationOrder(_Order):
     subject: str
 
 
+class DeploymentOrder(_Order):
+    """A model of this account that is to answer, and what it says to certain last messages."""
+
+    name: str = Field(min_length=1, max_length=64)
+    model: str
+    answers: dict[str, str] = {}
+
+
 _O = TypeVar("_O", bound=BaseModel)
 
 
@@ -110,6 +118,7 @@ def routes(initial: Settings, initial_speed: float) -> list[web.RouteDef]:
         web.post("/_control/jobs/{job}/status", _show_status),
         web.post("/_control/jobs/{job}/events", _add_event),
         web.post("/_control/federations", _add_federation),
+        web.post("/_control/deployments", _deploy),
     ]
 
 
@@ -226,6 +235,17 @@ async def _add_event(request: web.Request) -> web.Response:
 async def _add_federation(request: web.Request) -> web.Response:
     order = await _read(request, FederationOrder)
     request.app[CONTEXT].directory.federations.append(Federation(**order.model_dump()))
+    return _done()
+
+
+async def _deploy(request: web.Request) -> web.Response:
+    """Let a model answer at once; a fine-tuned one must have been made by this account."""
+    order, context = await _read(request, DeploymentOrder), request.app[CONTEXT]
+    made = models.maker(order.model, context.store, context.clock.now())
+    if made is None and models.is_result(order.model):
+        raise missing(f"model '{order.model}'")
+    model = catalogue.dated_name(order.model)
+    context.store.deployments[order.name] = Deployment(model=model, answers=order.answers)
     return _done()
 
 

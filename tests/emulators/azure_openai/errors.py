@@ -6,6 +6,7 @@ Must not know of the handlers that raise them.
 from typing import Any
 
 from aiohttp import web
+from pydantic import ValidationError
 
 
 class ServiceError(Exception):
@@ -37,6 +38,19 @@ def invalid(message: str, *, param: str | None = None) -> ServiceError:
     return ServiceError(400, "invalidPayload", message, param=param)
 
 
+def invalid_body(error: ValidationError) -> ServiceError:
+    """400: the body is not of the form that the operation takes."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"]) or "body"
+    return invalid(f"The request is not valid at '{where}': {first['msg']}.", param=where)
+
+
 def missing(what: str) -> ServiceError:
     """404: no such object in this account."""
     return ServiceError(404, "notFound", f"The {what} was not found.")
+
+
+def quota_exceeded(what: str, limit: int) -> ServiceError:
+    """429 that no waiting for seconds helps against: the account is full."""
+    message = f"The account already has {limit} {what}, which is its quota. Remove some first."
+    return ServiceError(429, "quotaExceeded", message)

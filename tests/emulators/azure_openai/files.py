@@ -7,22 +7,45 @@ from aiohttp import web
 from aiohttp.web_request import FileField
 
 from azure_openai import wire
-from azure_openai.context import CONTEXT
-from azure_openai.errors import invalid, missing
+from azure_openai.context import CONTEXT, Context
+from azure_openai.errors import invalid, missing, quota_exceeded
 from azure_openai.middleware import is_v1
 from azure_openai.paging import read_page
 from azure_openai.store import StoredFile, page
 
-_PURPOSES = ("assistants", "batch", "fine-tune", "evals")
+_FINE_TUNE = "fine-tune"
+_PURPOSES = ("assistants", "batch", _FINE_TUNE, "evals")
 _PAGE_SIZE = 10_000
 
 
-def created(request: web.Request, body: dict[str, object]) -> web.Response:
+def created(
+    request: web.Request, body: dict[str, object], *, dated_status: int = 201
+) -> web.Response:
     """The answer to something new: 200 on v1, 201 and its address on the dated surface."""
     if is_v1(request):
         return web.json_response(body)
     location = request.url.join(request.url.with_path(f"{request.path}/{body['id']}"))
-    return web.json_response(body, status=201, headers={"Location": str(location)})
+    return web.json_response(body, status=dated_status, headers={"Location": str(location)})
+
+
+def add_file(context: Context, filename: str, purpose: str, content: bytes) -> StoredFile:
+    """Take a file in, however it came; refuses one that the account has no room for."""
+    if purpose == _FINE_TUNE:
+        _check_quota(context, len(content))
+    return context.store.add_file(
+        filename=filename,
+        purpose=purpose,
+        content=content,
+        now=context.clock.now(),
+        pending_polls=context.settings.pending_polls,
+    )
+
+
+def known_purpose(purpose: object) -> str:
+    """What the file is for; refuses what files are not for."""
+    if purpose not in _PURPOSES:
+        raise invalid(f"'purpose' must be one of {', '.join(_PURPOSES)}.", param="purpose")
+    return str(purpose)
 
 
 async def upload(request: web.Request) -> web.Response:
@@ -32,15 +55,7 @@ async def upload(request: web.Request) -> web.Response:
     sent, purpose = form.get("file"), form.get("purpose")
     if not isinstance(sent, FileField):
         raise invalid("The request needs a 'file' part.", param="file")
-    if purpose not in _PURPOSES:
-        raise invalid(f"'purpose' must be one of {', '.join(_PURPOSES)}.", param="purpose")
-    file = context.store.add_file(
-        filename=sent.filename,
-        purpose=str(purpose),
-        content=sent.file.read(),
-        now=context.clock.now(),
-        pending_polls=context.settings.pending_polls,
-    )
+    file = add_file(context, sent.filename, known_purpose(purpose), sent.file.read())
     return created(request, wire.file_json(file))
 
 
@@ -76,6 +91,17 @@ async def delete_file(request: web.Request) -> web.Response:
     file = _find(request)
     request.app[CONTEXT].store.remove_file(file.id)
     return web.json_response({"id": file.id, "object": "file", "deleted": True})
+
+
+def _check_quota(context: Context, size: int) -> None:
+    count, bytes_ = context.settings.fine_tune_files, context.settings.fine_tune_bytes
+    if count is None and bytes_ is None:
+        return
+    held = [len(file.content) for file in context.store.files() if file.purpose == _FINE_TUNE]
+    if count is not None and len(held) >= count:
+        raise quota_exceeded("files for fine-tuning", count)
+    if bytes_ is not None and sum(held) + size > bytes_:
+        raise quota_exceeded("bytes of files for fine-tuning, or would have", bytes_)
 
 
 def _find(request: web.Request) -> StoredFile:

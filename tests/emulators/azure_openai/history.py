@@ -7,26 +7,16 @@ request. Must not know of HTTP or of the store.
 import csv
 import hashlib
 import io
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from azure_openai import learning, lifecycle
+from azure_openai import lifecycle, measurements
 from azure_openai.lifecycle import Job
 
 _STEPS_PER_METRICS_EVENT = 10
 _CHECKPOINTS_KEPT = 3
 _TOKENS_PER_BILLED_UNIT = 1000
-_CSV_COLUMNS = (
-    "step",
-    "train_loss",
-    "train_mean_token_accuracy",
-    "valid_loss",
-    "valid_mean_token_accuracy",
-    "full_valid_loss",
-    "full_valid_mean_token_accuracy",
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +45,7 @@ class Checkpoint:
 def model_name(job: Job) -> str:
     """The name of the result: `<base>.ft-<hex>[-<suffix>]`."""
     suffix = f"-{job.suffix}" if job.suffix else ""
-    return f"{job.model}.ft-{job.hex}{suffix}"
+    return f"{job.base_model}.ft-{job.hex}{suffix}"
 
 
 def result_file_id(job: Job) -> str:
@@ -97,10 +87,10 @@ def checkpoints(job: Job, now: float) -> list[Checkpoint]:
 def results_csv(job: Job) -> bytes:
     """One row per step; cells without a measurement are empty."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, _CSV_COLUMNS, lineterminator="\n")
+    writer = csv.DictWriter(text, measurements.columns(job.course.method), lineterminator="\n")
     writer.writeheader()
     for step in range(1, job.course.steps + 1):
-        writer.writerow({"step": step, **_metrics(job, step)})
+        writer.writerow({"step": step, **measurements.measured(job.course, step)})
     return text.getvalue().encode()
 
 
@@ -115,12 +105,13 @@ def _closing(job: Job, end: lifecycle.Outcome) -> Iterator[Event]:
         yield _message(job, "failed", end.at, end.error.message, level="error")
     if end.status != "succeeded":
         return
-    lines = (
+    lines = [
         "Job succeeded.",
         "Model Evaluation Passed.",
         f"Completed results file: {result_file_id(job)}",
-        f"Training tokens billed: {billed_tokens(job)}",
-    )
+    ]
+    if job.reinforcement is None:  # which is billed by the hour
+        lines.append(f"Training tokens billed: {billed_tokens(job)}")
     for line in lines:
         yield _message(job, line, end.at, line)
 
@@ -131,15 +122,16 @@ def _step_events(job: Job, now: float) -> Iterator[Event]:
     steps = list(range(_STEPS_PER_METRICS_EVENT, done + 1, _STEPS_PER_METRICS_EVENT))
     if done == job.course.steps and done % _STEPS_PER_METRICS_EVENT:
         steps.append(done)
+    names = () if job.reinforcement is None else job.reinforcement.grader_names
     for step in steps:
-        found = _metrics(job, step)
+        told = measurements.told(job.course, step, names)
         yield Event(
             id=f"ftevent-{_hex(job, f'step {step}')}",
             at=lifecycle.step_moment(job, step),
             level="info",
-            message=f"Step {step}: training loss={found['train_loss']}",
+            message=told.message,
             type="metrics",
-            data={"step": step, **found},
+            data=told.data,
         )
 
 
@@ -172,7 +164,7 @@ def _paused_step(job: Job, interruption: lifecycle.Interruption) -> int:
 def _checkpoint(job: Job, step: int) -> Checkpoint:
     last = step == job.course.steps
     name = model_name(job) if last else f"{model_name(job)}:ckpt-step-{step}"
-    found = learning.metrics(job.course, step, full=True)
+    found = measurements.measured(job.course, step, full=True)
     return Checkpoint(
         id=f"ftchkpt-{_hex(job, f'checkpoint {step}')}",
         at=lifecycle.step_moment(job, step),
@@ -180,11 +172,6 @@ def _checkpoint(job: Job, step: int) -> Checkpoint:
         step=step,
         metrics={"step": float(step), **found},
     )
-
-
-def _metrics(job: Job, step: int) -> dict[str, float]:
-    ends_epoch = math.fmod(step, job.course.steps_per_epoch) == 0
-    return learning.metrics(job.course, step, full=ends_epoch)
 
 
 def _hex(job: Job, key: str) -> str:

@@ -16,9 +16,10 @@ from azure_openai.issuer import KeySource, KeysUnavailableError, KeyUnknownError
 
 ASSERTION_AUDIENCE = "api://AzureADTokenExchange"
 DATA_PLANE_SCOPE = "https://cognitiveservices.azure.com/.default"
+PROJECT_SCOPE = "https://ai.azure.com/.default"
 _KNOWN_SCOPES = (
     DATA_PLANE_SCOPE,
-    "https://ai.azure.com/.default",
+    PROJECT_SCOPE,
     "https://management.azure.com/.default",
 )
 _ALGORITHMS = ["RS256", "RS384", "RS512", "ES256", "ES384", "ES512"]
@@ -73,10 +74,10 @@ class Directory:
         self._wall = wall
         self._issued: dict[str, tuple[float, str]] = {}
 
-    def admits(self, token: str) -> bool:
-        """Whether `token` was issued here for the data plane and still lives."""
-        expires, scope = self._issued.get(token, (0.0, ""))
-        return scope == DATA_PLANE_SCOPE and self._wall() < expires
+    def admits(self, token: str, scope: str) -> bool:
+        """Whether `token` was issued here for `scope` and still lives."""
+        expires, issued_for = self._issued.get(token, (0.0, ""))
+        return issued_for == scope and self._wall() < expires
 
     def require_tenant(self, tenant_id: str) -> None:
         """Refuse a tenant that has no federated credential.

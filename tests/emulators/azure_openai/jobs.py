@@ -9,18 +9,20 @@ import re
 import time
 import uuid
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import web
 
-from azure_openai import catalogue, history, lifecycle, wire
+from azure_openai import catalogue, history, lifecycle, methods, models, queueing, wire
+from azure_openai.catalogue import Trainable
 from azure_openai.context import CONTEXT, Context
-from azure_openai.errors import ServiceError, invalid, missing
+from azure_openai.errors import ServiceError, invalid, missing, quota_exceeded
 from azure_openai.files import created
 from azure_openai.learning import Course
 from azure_openai.lifecycle import Fate, Job, JobError, UnexpectedStateError
 from azure_openai.paging import read_page
-from azure_openai.rows import Dataset
+from azure_openai.rows import Dataset, row_problem
 from azure_openai.store import page
 from azure_openai.submission import Submission, read_submission
 
@@ -46,11 +48,15 @@ async def create_job(request: web.Request) -> web.Response:
     """POST /fine_tuning/jobs."""
     context = request.app[CONTEXT]
     submission = read_submission(await request.read())
-    training = _usable(submission.training_file, "training_file", context)
+    model = _model(submission, context)
+    files = [_usable(submission.training_file, "training_file", context)]
     if submission.validation_file is not None:
-        _usable(submission.validation_file, "validation_file", context)
-    job = _new_job(submission, training, context)
+        files.append(_usable(submission.validation_file, "validation_file", context))
+    _check_quota(context)
+    job = _new_job(submission, model, files, context)
     context.store.add_job(job)
+    queueing.admit(context.store, context.settings, job.created_at)
+    job = context.store.job(job.id)
     return created(request, job_body(job, context))
 
 
@@ -140,8 +146,36 @@ def _unexpected(message: str) -> ServiceError:
     return ServiceError(409, "unexpectedEntityState", message)
 
 
-def _usable(file_id: str, param: str, context: Context) -> Dataset:
-    """The content of a file that may be trained on."""
+def _check_quota(context: Context) -> None:
+    """Refuse one job more than the account has room for."""
+    settings, store = context.settings, context.store
+    if settings.kept_jobs is not None and store.count_jobs() >= settings.kept_jobs:
+        raise quota_exceeded("fine-tuning jobs", settings.kept_jobs)
+    if settings.queued_jobs is not None:
+        waiting = store.count_pending(context.clock.now())
+        if waiting >= settings.queued_jobs:
+            raise quota_exceeded("queued fine-tuning jobs", settings.queued_jobs)
+
+
+def _model(submission: Submission, context: Context) -> Trainable:
+    """How the model can be trained; refuses one that cannot be trained as asked."""
+    model = models.trainable(submission.model, context.store, context.clock.now())
+    if model is None:
+        raise invalid(catalogue.NO_FINE_TUNING, param="model")
+    if refused := catalogue.refusal(model, submission.method, submission.training_type):
+        raise invalid(refused, param="model")
+    return model
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Usable:
+    """A file that may be trained on."""
+
+    content: bytes
+    dataset: Dataset
+
+
+def _usable(file_id: str, param: str, context: Context) -> _Usable:
     try:
         file = context.store.file(file_id)
     except KeyError as error:
@@ -150,12 +184,14 @@ def _usable(file_id: str, param: str, context: Context) -> Dataset:
         raise invalid(f"The file '{file_id}' was not uploaded for fine-tuning.", param=param)
     if file.status != "processed":
         raise invalid(f"The file '{file_id}' is {file.status}, not processed.", param=param)
-    return file.dataset
+    return _Usable(content=file.content, dataset=file.dataset)
 
 
-def _new_job(submission: Submission, training: Dataset, context: Context) -> Job:
-    asked = submission.asked()
-    resolved = catalogue.resolve(asked, model=submission.model, rows=training.rows)
+def _new_job(
+    submission: Submission, model: Trainable, files: list[_Usable], context: Context
+) -> Job:
+    method, asked, training = submission.method, submission.asked(), files[0].dataset
+    resolved = methods.resolve(method, asked, rate=model.automatic_rate, rows=training.rows)
     seed = random.randrange(2**31) if submission.seed is None else submission.seed
     return Job(
         id=f"ftjob-{uuid.uuid4().hex}",
@@ -169,29 +205,35 @@ def _new_job(submission: Submission, training: Dataset, context: Context) -> Job
         seed=seed,
         training_type=submission.training_type,
         asked=asked,
-        method_sent=submission.method is not None,
+        resolved=resolved,
+        method_sent=submission.sent_method is not None,
+        reinforcement=submission.reinforcement(),
         course=Course(
+            method=method,
             rows=training.rows,
-            epochs=resolved.n_epochs,
-            batch_size=resolved.batch_size,
-            learning_rate_multiplier=resolved.learning_rate_multiplier,
+            epochs=int(resolved["n_epochs"]),
+            batch_size=int(resolved["batch_size"]),
+            learning_rate_multiplier=float(resolved["learning_rate_multiplier"]),
             seed=seed,
             digest=training.digest,
             validated=submission.validation_file is not None,
+            eval_interval=int(resolved.get("eval_interval", 0)) or None,
         ),
         tokens_per_epoch=training.tokens,
         billable_tokens_per_epoch=training.content_tokens,
         pace=context.settings.pace(),
-        fate=_fate(submission, training, context),
+        fate=_fate(submission, files, context),
     )
 
 
-def _fate(submission: Submission, training: Dataset, context: Context) -> Fate | None:
+def _fate(submission: Submission, files: list[_Usable], context: Context) -> Fate | None:
     """Bad rows fail a job before its training; a test may have decided on another end."""
-    if training.chat_problem is not None:
-        message = f"Validation of jsonl file failed: {training.chat_problem}."
-        error = JobError(code="jsonlValidationFailed", message=message)
-        return Fate(stage="Validation", error=error)
+    members = submission.members()
+    for file in files:
+        if problem := row_problem(file.content, submission.method, members):
+            message = f"Validation of jsonl file failed: {problem}."
+            error = JobError(code="jsonlValidationFailed", message=message)
+            return Fate(stage="Validation", error=error)
     for rule in context.store.fates:
         if rule.times > 0 and re.search(rule.suffix, submission.suffix or ""):
             rule.times -= 1

@@ -8,8 +8,8 @@ import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from azure_openai.catalogue import Hyperparameters
 from azure_openai.learning import Course
+from azure_openai.methods import Hyperparameters, Reinforcement
 
 Stage = Literal["Validation", "Evaluation"]
 TERMINAL = frozenset({"succeeded", "failed", "cancelled"})
@@ -90,11 +90,14 @@ class Job:
     seed: int
     training_type: str | None
     asked: Hyperparameters
+    resolved: Hyperparameters
     method_sent: bool
+    reinforcement: Reinforcement | None
     course: Course
     tokens_per_epoch: int
     billable_tokens_per_epoch: int
     pace: Pace
+    slot_at: float | None = None  # None: it waits until fewer jobs run
     interruptions: tuple[Interruption, ...] = ()
     ended: Outcome | None = None
     fate: Fate | None = None
@@ -107,9 +110,19 @@ class Job:
         return self.id.removeprefix("ftjob-")
 
     @property
+    def base_model(self) -> str:
+        """What all training began with, also where `model` is an earlier result."""
+        return self.model.partition(".ft-")[0]
+
+    @property
     def started_at(self) -> float:
-        """When it leaves the queue."""
-        return self.created_at + self.pace.queue_seconds
+        """When it leaves the queue; infinity while that is open."""
+        return math.inf if self.slot_at is None else self.slot_at
+
+    @property
+    def is_developer(self) -> bool:
+        """Whether it runs at the developer tier."""
+        return self.training_type == "developerTier"
 
     @property
     def training_seconds(self) -> float:
@@ -131,6 +144,16 @@ def outcome(job: Job, now: float) -> Outcome | None:
     """How the job has ended by `now`, or None while it has not."""
     end = job.ended or _planned_end(job)
     return end if end.at <= now else None
+
+
+def end_moment(job: Job) -> float:
+    """When it ends unless something happens; infinity behind an open pause."""
+    return (job.ended or _planned_end(job)).at
+
+
+def admitted(job: Job, moment: float) -> Job:
+    """The job with its turn in the queue decided."""
+    return replace(job, slot_at=moment)
 
 
 def status(job: Job, now: float) -> str:

@@ -4,19 +4,24 @@ Must not know what a handler does.
 """
 
 import hmac
+import re
 import uuid
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
+from azure_openai import queueing
 from azure_openai.context import CONTEXT, Context, is_service_path
 from azure_openai.errors import ServiceError
 from azure_openai.faults import apply, cut
+from azure_openai.identity import DATA_PLANE_SCOPE, PROJECT_SCOPE
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 V1_PREFIX = "/openai/v1"
 DATED_PREFIX = "/openai"
+PROJECT_PREFIX = "/api/projects/{project}/openai/v1"
+_PROJECT = re.compile(r"/api/projects/[^/]+/openai/v1/")
 _V1_VERSIONS = ("v1", "preview")
 _DATED_VERSIONS = ("2024-10-21", "2025-04-01-preview")
 _DENIED = (
@@ -25,14 +30,17 @@ _DENIED = (
     "resource."
 )
 _BAD_TOKEN = (
-    "Access token is missing, invalid, audience is incorrect "
-    "(https://cognitiveservices.azure.com), or have expired."
+    "Access token is missing, invalid, audience is incorrect ({audience}), or have expired."
 )
 
 
 def is_v1(request: web.Request) -> bool:
     """Whether the request came through the surface without dates."""
-    return request.path.startswith(f"{V1_PREFIX}/")
+    return request.path.startswith(f"{V1_PREFIX}/") or _is_project(request)
+
+
+def _is_project(request: web.Request) -> bool:
+    return _PROJECT.match(request.path) is not None
 
 
 @web.middleware
@@ -83,9 +91,17 @@ async def write_errors(request: web.Request, handler: Handler) -> web.StreamResp
 @web.middleware
 async def check_access(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Ask for a key or token and for the right api-version on the account's own paths."""
-    if request.path.startswith(f"{DATED_PREFIX}/"):
+    if request.path.startswith(f"{DATED_PREFIX}/") or _is_project(request):
         _check_version(request)
         _check_credentials(request, request.app[CONTEXT])
+    return await handler(request)
+
+
+@web.middleware
+async def move_queue(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Let jobs begin whose turn has come, before anything looks at them or changes them."""
+    context = request.app[CONTEXT]
+    queueing.admit(context.store, context.settings, context.clock.now())
     return await handler(request)
 
 
@@ -111,10 +127,13 @@ def _check_credentials(request: web.Request, context: Context) -> None:
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     if key is not None and _is_key(key, context):
         return
-    if scheme.lower() == "bearer" and (_is_key(token, context) or context.directory.admits(token)):
+    bearer = scheme.lower() == "bearer"
+    wanted = PROJECT_SCOPE if _is_project(request) else DATA_PLANE_SCOPE
+    if bearer and (_is_key(token, context) or context.directory.admits(token, wanted)):
         return
-    looks_like_token = key is None and scheme.lower() == "bearer"
-    message = _BAD_TOKEN if looks_like_token else _DENIED
+    message = _DENIED
+    if key is None and bearer:
+        message = _BAD_TOKEN.format(audience=wanted.removesuffix("/.default"))
     raise ServiceError(401, "401", message)
 
 

@@ -1,7 +1,7 @@
 """The body of a create request: read, checked, normalised.
 
-Must not know of the store; whether files exist is the caller's question. Unknown keys are ignored
-as the service ignores them. Only supervised training is emulated; other methods are refused.
+Must not know of the store; whether files and earlier models exist is the caller's question. Unknown
+keys are ignored as the service ignores them.
 """
 
 import re
@@ -9,57 +9,106 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError
 
-from azure_openai import catalogue
-from azure_openai.errors import ServiceError, invalid
+from azure_openai import catalogue, methods
+from azure_openai.errors import invalid, invalid_body
+from azure_openai.graders import read_grader
+from azure_openai.methods import HyperparameterError, Hyperparameters, Method, Reinforcement
+from finetune_api.graders import Grader
+from finetune_data.graders.checking import item_members
+from finetune_data.graders.templates import Placeholder
 
 _SUFFIX = re.compile(r"[A-Za-z0-9_-]{1,40}")
 _MAXIMUM_SEED = 2_147_483_647
-_NO_FINE_TUNING = "The specified base model does not support fine-tuning."
 
 
-class AskedHyperparameters(BaseModel):
-    """Numbers, or "auto", or nothing."""
-
-    n_epochs: int | Literal["auto"] | None = Field(default=None)
-    batch_size: int | Literal["auto"] | None = Field(default=None)
-    learning_rate_multiplier: float | Literal["auto"] | None = Field(default=None)
-
-    def normalised(self) -> catalogue.Hyperparameters:
-        """The same with one way to say that the service decides; refuses numbers out of range."""
-        return catalogue.Hyperparameters(
-            n_epochs=_within(self.n_epochs, 1, 50, "n_epochs"),
-            batch_size=_within(self.batch_size, 1, 256, "batch_size"),
-            learning_rate_multiplier=_positive(self.learning_rate_multiplier),
-        )
+class _Options(BaseModel):
+    hyperparameters: dict[str, Any] | None = None
 
 
-class _Supervised(BaseModel):
-    hyperparameters: AskedHyperparameters | None = None
+class _JsonSchema(BaseModel):
+    type: Literal["json_schema"]
+    json_schema: dict[str, Any]
+
+
+class _GradedOptions(_Options):
+    grader: dict[str, Any]
+    response_format: _JsonSchema | None = None
 
 
 class _Method(BaseModel):
-    type: Literal["supervised"]
-    supervised: _Supervised | None = None
+    type: Method
+    supervised: _Options | None = None
+    dpo: _Options | None = None
+    reinforcement: _GradedOptions | None = None
+
+    @property
+    def options(self) -> _Options | None:
+        """Those of the method that was chosen."""
+        match self.type:
+            case "supervised":
+                return self.supervised
+            case "dpo":
+                return self.dpo
+            case "reinforcement":
+                return self.reinforcement
 
 
 class Submission(BaseModel):
-    """A create request of the supported kind."""
+    """A create request."""
 
     model: str
     training_file: str
     validation_file: str | None = None
     suffix: str | None = None
     seed: int | None = Field(default=None, ge=0, le=_MAXIMUM_SEED)
-    method: _Method | None = None
-    hyperparameters: AskedHyperparameters | None = None
+    sent_method: _Method | None = Field(default=None, alias="method")
+    hyperparameters: dict[str, Any] | None = None
     training_type: str | None = Field(default=None, alias="trainingType")
 
-    def asked(self) -> catalogue.Hyperparameters:
-        """The hyperparameters from wherever the client put them."""
-        sent = self.hyperparameters
-        if self.method is not None and self.method.supervised is not None:
-            sent = self.method.supervised.hyperparameters or sent
-        return (sent or AskedHyperparameters()).normalised()
+    @property
+    def method(self) -> Method:
+        """How to train; supervised if the client says nothing."""
+        return "supervised" if self.sent_method is None else self.sent_method.type
+
+    def asked(self) -> Hyperparameters:
+        """The hyperparameters from wherever the client put them; refuses what is out of range."""
+        options = None if self.sent_method is None else self.sent_method.options
+        sent = None if options is None else options.hyperparameters
+        if sent is None and self.method == "supervised":
+            sent = self.hyperparameters
+        try:
+            return methods.read(self.method, sent or {})
+        except HyperparameterError as error:
+            raise invalid(str(error), param=error.name) from error
+
+    def reinforcement(self) -> Reinforcement | None:
+        """What only reinforcement training has; refuses a grader that cannot grade."""
+        options = self._graded()
+        if options is None:
+            return None
+        response = options.response_format
+        return Reinforcement(
+            grader=options.grader,
+            grader_names=tuple(self._grader(options).leaves()),
+            response_format=None if response is None else response.model_dump(),
+        )
+
+    def members(self) -> tuple[Placeholder, ...]:
+        """What graders read of every row."""
+        options = self._graded()
+        return () if options is None else item_members(self._grader(options))
+
+    def _graded(self) -> _GradedOptions | None:
+        if self.sent_method is None or self.sent_method.type != "reinforcement":
+            return None
+        options = self.sent_method.reinforcement
+        if options is None:
+            raise invalid("Reinforcement fine-tuning needs a grader.", param="method.reinforcement")
+        return options
+
+    @staticmethod
+    def _grader(options: _GradedOptions) -> Grader:
+        return read_grader(options.grader, "method.reinforcement.grader")
 
 
 def read_submission(body: bytes) -> Submission:
@@ -67,22 +116,16 @@ def read_submission(body: bytes) -> Submission:
     try:
         sent = Submission.model_validate_json(body)
     except ValidationError as error:
-        raise _refusal(error) from error
+        raise invalid_body(error) from error
     if sent.suffix is not None and not _SUFFIX.fullmatch(sent.suffix):
         raise invalid(
             "The suffix may have 1 to 40 letters, digits, '-', '_'; '.' is a reserved character.",
             param="suffix",
         )
-    return sent.model_copy(
-        update={"model": _known_model(sent.model), "training_type": _known_type(sent.training_type)}
-    )
-
-
-def _known_model(name: str) -> str:
-    model = catalogue.base_model(name)
-    if model is None:
-        raise invalid(_NO_FINE_TUNING, param="model")
-    return model
+    if sent.method == "reinforcement" and sent.validation_file is None:
+        raise invalid("Reinforcement fine-tuning needs a validation file.", param="validation_file")
+    model, training_type = catalogue.dated_name(sent.model), _known_type(sent.training_type)
+    return sent.model_copy(update={"model": model, "training_type": training_type})
 
 
 def _known_type(name: str | None) -> str | None:
@@ -92,27 +135,3 @@ def _known_type(name: str | None) -> str | None:
     if found is None:
         raise invalid(f"The training type '{name}' is not supported.", param="trainingType")
     return found
-
-
-def _within(value: int | str | None, low: int, high: int, name: str) -> int | None:
-    if not isinstance(value, int):
-        return None
-    if not low <= value <= high:
-        raise invalid(f"'{name}' must be between {low} and {high}.", param=name)
-    return value
-
-
-def _positive(value: float | str | None) -> float | None:
-    if value is None or isinstance(value, str):
-        return None
-    if value <= 0:
-        raise invalid(
-            "'learning_rate_multiplier' must be above 0.", param="learning_rate_multiplier"
-        )
-    return value
-
-
-def _refusal(error: ValidationError) -> ServiceError:
-    first: dict[str, Any] = dict(error.errors()[0])
-    where = ".".join(str(part) for part in first["loc"]) or "body"
-    return invalid(f"The request is not valid at '{where}': {first['msg']}.", param=where)

@@ -3,15 +3,15 @@
 Pure. Must not know of requests. Shapes follow what was seen on the wire, not the published schema.
 """
 
+import base64
 from collections.abc import Sequence
 from typing import Any
 
-from azure_openai import history, lifecycle
+from azure_openai import history, lifecycle, methods
 from azure_openai.history import Checkpoint, Event
 from azure_openai.lifecycle import Job
-from azure_openai.store import StoredFile
-
-_AUTOMATIC = -1
+from azure_openai.methods import Hyperparameters
+from azure_openai.store import Part, StoredFile, Upload
 
 
 def job_json(job: Job, now: float) -> dict[str, Any]:
@@ -19,11 +19,12 @@ def job_json(job: Job, now: float) -> dict[str, Any]:
     status = lifecycle.status(job, now)
     end = lifecycle.outcome(job, now)
     started = (now if end is None else end.at) >= job.started_at
-    hyperparameters = _hyperparameters(job, resolved=started)
+    unresolved = methods.undecided(job.course.method, job.asked)
+    hyperparameters = job.resolved if started else unresolved
     shown = {
         "id": job.id,
         "created_at": int(job.created_at),
-        "hyperparameters": hyperparameters,
+        "hyperparameters": {name: hyperparameters[name] for name in methods.COMMON},
         "model": job.model,
         "object": "fine_tuning.job",
         "seed": job.seed,
@@ -31,7 +32,7 @@ def job_json(job: Job, now: float) -> dict[str, Any]:
         "training_file": job.training_file,
         "validation_file": job.validation_file,
         "estimated_finish": _estimated_finish(job),
-        "method": _method(hyperparameters) if job.method_sent else None,
+        "method": _method(job, hyperparameters) if job.method_sent else None,
         "suffix": job.suffix,
         "trainingType": job.training_type,
         **({} if end is None else _ending(job, end)),
@@ -53,6 +54,32 @@ def file_json(file: StoredFile) -> dict[str, Any]:
     if file.status == "error":
         shown["status_details"] = f"Validation of jsonl file failed: {file.problem}."
     return shown
+
+
+def upload_json(upload: Upload, now: float) -> dict[str, Any]:
+    """An upload as each of its operations shows it."""
+    shown = {
+        "id": upload.id,
+        "object": "upload",
+        "bytes": upload.bytes,
+        "created_at": int(upload.created_at),
+        "expires_at": int(upload.expires_at),
+        "filename": upload.filename,
+        "purpose": upload.purpose,
+        "status": upload.status(now),
+    }
+    return shown if upload.file is None else {**shown, "file": file_json(upload.file)}
+
+
+def part_json(upload: Upload, part: Part) -> dict[str, Any]:
+    """One piece of an upload."""
+    return {
+        "id": part.id,
+        "object": "upload.part",
+        "upload_id": upload.id,
+        "azure_block_id": base64.b64encode(part.id.encode()).decode(),
+        "created_at": int(part.created_at),
+    }
 
 
 def event_json(event: Event) -> dict[str, Any]:
@@ -86,26 +113,19 @@ def list_json(data: Sequence[dict[str, Any]], *, has_more: bool) -> dict[str, An
     return {"object": "list", "has_more": has_more, "data": list(data)}
 
 
-def _hyperparameters(job: Job, *, resolved: bool) -> dict[str, float]:
-    if resolved:
-        return {
-            "batch_size": job.course.batch_size,
-            "learning_rate_multiplier": job.course.learning_rate_multiplier,
-            "n_epochs": job.course.epochs,
-        }
-    return {
-        "batch_size": job.asked.batch_size or _AUTOMATIC,
-        "learning_rate_multiplier": job.asked.learning_rate_multiplier or _AUTOMATIC,
-        "n_epochs": job.asked.n_epochs or _AUTOMATIC,
-    }
-
-
-def _method(hyperparameters: dict[str, float]) -> dict[str, Any]:
-    return {"type": "supervised", "supervised": {"hyperparameters": hyperparameters}}
+def _method(job: Job, hyperparameters: Hyperparameters) -> dict[str, Any]:
+    method, own = job.course.method, job.reinforcement
+    options: dict[str, Any] = {"hyperparameters": dict(hyperparameters)}
+    if own is not None:
+        options["grader"] = own.grader
+        if own.response_format is not None:
+            options["response_format"] = own.response_format
+    return {"type": method, method: options}
 
 
 def _estimated_finish(job: Job) -> int:
-    return int(job.started_at + job.training_seconds + job.pace.silent_seconds)
+    begins = job.created_at + job.pace.queue_seconds if job.slot_at is None else job.slot_at
+    return int(begins + job.training_seconds + job.pace.silent_seconds)
 
 
 def _ending(job: Job, end: lifecycle.Outcome) -> dict[str, Any]:

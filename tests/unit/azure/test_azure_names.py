@@ -3,12 +3,21 @@ import pytest
 from finetune_api.reasons import Reason
 from finetune_operator.core.azure_names import create_body, origin, resolve
 from finetune_operator.core.errors import Transient
+from support.graders import a_check, a_judge, a_multi
 from support.hosted import a_hosted_job
 
 COGNITIVE = "https://cognitiveservices.azure.com/.default"
 FOUNDRY = "https://ai.azure.com/.default"
 ACCOUNT = "https://acct.openai.azure.com/openai/v1/"
 PROJECT = "https://acct.services.ai.azure.com/api/projects/p1/openai/v1/"
+JSON_ANSWERS = {
+    "type": "json_schema",
+    "json_schema": {
+        "name": "answer",
+        "schema": {"type": "object", "properties": {"x": {"type": "string"}}},
+        "strict": True,
+    },
+}
 ALLOWED = ("https://emulator.finetune.svc:8443", "https://gateway.corp.example")
 
 
@@ -160,18 +169,80 @@ SUPERVISED = {"method": {"type": "supervised"}}
             SUPERVISED,
             id="empty hyperparameters",
         ),
+        pytest.param(
+            {"spec.method": {"type": "DPO"}}, {"method": {"type": "dpo"}}, id="DPO as it is"
+        ),
+        pytest.param(
+            {
+                "spec.method": {"type": "DPO", "dpo": {"beta": "0.2", "l2Multiplier": "1e-1"}},
+                "spec.hyperparameters": {"epochs": 1},
+            },
+            {
+                "method": {
+                    "type": "dpo",
+                    "dpo": {"hyperparameters": {"n_epochs": 1, "beta": 0.2, "l2_multiplier": 0.1}},
+                }
+            },
+            id="DPO with its own hyperparameters",
+        ),
+        pytest.param(
+            {"spec.method": {"type": "Reinforcement", "reinforcement": {"grader": a_check()}}},
+            {"method": {"type": "reinforcement", "reinforcement": {"grader": a_check()}}},
+            id="reinforcement by a grader",
+        ),
+        pytest.param(
+            {
+                "spec.method": {
+                    "type": "Reinforcement",
+                    "reinforcement": {
+                        "grader": a_multi("a", a=a_judge()),
+                        "responseFormat": JSON_ANSWERS,
+                        "reasoningEffort": "Medium",
+                        "computeMultiplier": "1.5",
+                        "evalInterval": 5,
+                        "evalSamples": 2,
+                    },
+                },
+                "spec.hyperparameters": {"batchSize": 8},
+            },
+            {
+                "method": {
+                    "type": "reinforcement",
+                    "reinforcement": {
+                        "grader": a_multi("a", a=a_judge()),
+                        "response_format": JSON_ANSWERS,
+                        "hyperparameters": {
+                            "batch_size": 8,
+                            "reasoning_effort": "medium",
+                            "compute_multiplier": 1.5,
+                            "eval_interval": 5,
+                            "eval_samples": 2,
+                        },
+                    },
+                }
+            },
+            id="reinforcement with everything",
+        ),
     ],
 )
 def test_the_create_request(changes: dict[str, object], want: dict[str, object]) -> None:
     job = a_hosted_job(changes)
     body = create_body(
-        job.spec, suffix="a-0123456789", training_file="file-1", validation_file=None
+        job.spec,
+        model="gpt-4.1-mini-2025-04-14",
+        suffix="a-0123456789",
+        training_file="file-1",
+        validation_file=None,
     )
     assert body == BASE | want
 
 
 def test_a_validation_file_is_sent() -> None:
     body = create_body(
-        a_hosted_job().spec, suffix="a", training_file="file-1", validation_file="file-2"
+        a_hosted_job().spec,
+        model="gpt-4.1",
+        suffix="a",
+        training_file="file-1",
+        validation_file="file-2",
     )
     assert body["validation_file"] == "file-2"

@@ -1,3 +1,4 @@
+import base64
 import json
 from datetime import UTC, datetime
 from pathlib import Path
@@ -6,7 +7,12 @@ from typing import Any
 import pytest
 
 from finetune_operator.backends.azure_openai import wire
-from finetune_operator.core.observed import RemoteCheckpoint, RemoteDetails
+from finetune_operator.core.observed import (
+    Figures,
+    RemoteCheckpoint,
+    RemoteDetails,
+    StepFigures,
+)
 
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "azure"
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -77,6 +83,24 @@ def test_a_succeeded_job() -> None:
             {"batch_size": "6"},
             id="auto in words",
         ),
+        pytest.param(
+            {
+                "hyperparameters": {"n_epochs": 2, "batch_size": -1},
+                "method": {
+                    "type": "reinforcement",
+                    "reinforcement": {
+                        "hyperparameters": {
+                            "n_epochs": "auto",
+                            "reasoning_effort": "medium",
+                            "compute_multiplier": 1.5,
+                        }
+                    },
+                },
+            },
+            "hyperparameters",
+            {"n_epochs": "2", "reasoning_effort": "medium", "compute_multiplier": "1.5"},
+            id="those of the method beside the common ones",
+        ),
         pytest.param({"hyperparameters": None}, "hyperparameters", {}, id="no hyperparameters"),
         pytest.param({"suffix": "x" * 999}, "suffix", "x" * 253, id="bounded"),
     ],
@@ -120,13 +144,16 @@ def test_details_of_a_run_that_ended_well() -> None:
     events, checkpoints = sample("events")["data"], sample("checkpoints")["data"]
     newest = next(event["data"] for event in events if event["type"] == "metrics")
     assert details.step == newest["step"]
-    assert details.train_loss == newest["train_loss"]
-    assert details.validation_loss == newest["full_valid_loss"]
+    assert details.figures.train_loss == newest["train_loss"]
+    assert details.figures.validation_loss == newest["full_valid_loss"]
     assert details.billed_tokens == 8000
     assert [c.name for c in details.checkpoints] == [
         c["fine_tuned_model_checkpoint"] for c in checkpoints
     ]
-    assert details.checkpoints[0].validation_loss == checkpoints[0]["metrics"]["full_valid_loss"]
+    assert (
+        details.checkpoints[0].figures.validation_loss
+        == checkpoints[0]["metrics"]["full_valid_loss"]
+    )
 
 
 @pytest.mark.parametrize(
@@ -135,12 +162,12 @@ def test_details_of_a_run_that_ended_well() -> None:
         pytest.param([], RemoteDetails(), id="nothing yet"),
         pytest.param(
             [{"type": "metrics", "message": "Step 10: training loss=0.99", "data": None}],
-            RemoteDetails(step=10, train_loss=0.99),
+            RemoteDetails(step=10, figures=Figures(train_loss=0.99)),
             id="figures in the sentence only",
         ),
         pytest.param(
             [{"type": "metrics", "message": "Step 7/90: training loss=1e-3"}],
-            RemoteDetails(step=7, total_steps=90, train_loss=0.001),
+            RemoteDetails(step=7, total_steps=90, figures=Figures(train_loss=0.001)),
             id="a total",
         ),
         pytest.param(
@@ -148,13 +175,36 @@ def test_details_of_a_run_that_ended_well() -> None:
                 {"type": "metrics", "data": {"step": 20, "train_loss": 1.0, "valid_loss": 3.0}},
                 {"type": "metrics", "data": {"step": 10, "full_valid_loss": 1.5}},
             ],
-            RemoteDetails(step=20, train_loss=1.0, validation_loss=1.5),
+            RemoteDetails(step=20, figures=Figures(train_loss=1.0, validation_loss=1.5)),
             id="the whole validation set counts, not a batch",
         ),
         pytest.param(
             [{"type": "metrics", "data": {"step": 3, "train_loss": "NaN"}}],
             RemoteDetails(step=3),
             id="not a number",
+        ),
+        pytest.param(
+            [
+                {
+                    "type": "metrics",
+                    "data": {
+                        "step": 4,
+                        "scores": {"train_reward_mean": 0.25, "valid_reward_mean": 0.5},
+                    },
+                }
+            ],
+            RemoteDetails(step=4, figures=Figures(train_reward=0.25, validation_reward=0.5)),
+            id="rewards as the service tells them today",
+        ),
+        pytest.param(
+            [
+                {
+                    "type": "metrics",
+                    "data": {"step": 4, "train_mean_reward": 0.25, "full_valid_mean_reward": 0.5},
+                }
+            ],
+            RemoteDetails(step=4, figures=Figures(train_reward=0.25, validation_reward=0.5)),
+            id="rewards as the result file names them",
         ),
         pytest.param(
             [{"type": "telemetry", "message": "Weather is fine", "data": [1, 2]}],
@@ -170,8 +220,50 @@ def test_odd_events(events: list[dict[str, Any]], want: RemoteDetails) -> None:
 
 def test_what_an_older_page_said_is_kept() -> None:
     checkpoint = RemoteCheckpoint(name="m", step=5)
-    old = RemoteDetails(step=5, validation_loss=1.5, checkpoints=(checkpoint,))
-    new = RemoteDetails(step=15, train_loss=0.0)
-    assert wire.updated(old, new) == RemoteDetails(
-        step=15, train_loss=0.0, validation_loss=1.5, checkpoints=(checkpoint,)
+    old = RemoteDetails(
+        step=5, figures=Figures(validation_loss=1.5, train_reward=0.5), checkpoints=(checkpoint,)
     )
+    new = RemoteDetails(step=15, figures=Figures(train_loss=0.0))
+    assert wire.updated(old, new) == RemoteDetails(
+        step=15,
+        figures=Figures(train_loss=0.0, validation_loss=1.5, train_reward=0.5),
+        checkpoints=(checkpoint,),
+    )
+
+
+CSV = """step,train_loss,train_mean_token_accuracy,valid_loss,full_valid_loss
+1,2.5,0.4,2.75,
+2,1.5,0.5,,1.75
+"""
+STEPS = (
+    StepFigures(step=1, figures=Figures(train_loss=2.5)),
+    StepFigures(step=2, figures=Figures(train_loss=1.5, validation_loss=1.75)),
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "want"),
+    [
+        pytest.param(CSV, STEPS, id="as it comes"),
+        pytest.param(base64.b64encode(CSV.encode()).decode(), STEPS, id="in base64"),
+        pytest.param(
+            "train_loss,step\n2.5,1\nx,y\n",
+            (StepFigures(step=1, figures=Figures(train_loss=2.5)),),
+            id="other columns in another order, and a row of nothing",
+        ),
+        pytest.param(
+            "step,train_mean_reward,full_valid_mean_reward\n5,0.25,0.5\n",
+            (StepFigures(step=5, figures=Figures(train_reward=0.25, validation_reward=0.5)),),
+            id="rewards",
+        ),
+        pytest.param("step,train_loss\n", (), id="no steps"),
+        pytest.param("", (), id="nothing at all"),
+    ],
+)
+def test_a_result_file(text: str, want: tuple[StepFigures, ...]) -> None:
+    assert wire.results(text) == want
+
+
+def test_a_result_file_that_is_none() -> None:
+    with pytest.raises(ValueError, match=r"base64|Incorrect padding"):
+        wire.results("This is no table.")

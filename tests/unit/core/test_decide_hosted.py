@@ -8,12 +8,13 @@ import pytest
 from finetune_api.reasons import ConditionType, Phase, Reason
 from finetune_operator.core import conditions
 from finetune_operator.core.decide import decide
-from finetune_operator.core.observed import RemoteCheckpoint
+from finetune_operator.core.observed import Figures, RemoteCheckpoint
 from finetune_operator.core.plan import (
     AddFinalizer,
     DropFinalizer,
     ExportResult,
     Plan,
+    ReadResults,
     Refresh,
     ResumeRemote,
 )
@@ -34,7 +35,8 @@ from support.builders import (
 
 def _plan(raw_status: str, **remote: Any) -> Plan:
     job = submitted(a_job(hosted=True, held=True))
-    return decide(seen(job, remote=a_remote(raw_status, **remote), exported=True), POLICY)
+    now = seen(job, remote=a_remote(raw_status, **remote), exported=True, results=())
+    return decide(now, POLICY)
 
 
 @pytest.mark.parametrize(
@@ -78,7 +80,10 @@ def test_progress_is_told() -> None:
     status = _plan(
         "running",
         step=40,
-        details={"total_steps": 100, "train_loss": 0.8312, "validation_loss": 0.9},
+        details={
+            "total_steps": 100,
+            "figures": Figures(train_loss=0.8312, validation_loss=0.9),
+        },
         estimated_finish=at(3 * 3600),
         hyperparameters={"n_epochs": "2", "batch_size": "16", "learning_rate_multiplier": "1.5"},
         seed=7,
@@ -91,6 +96,20 @@ def test_progress_is_told() -> None:
     assert status.resolved is not None
     got = {name: setting.value for name, setting in status.resolved.items()}
     assert got == {"epochs": "2", "batchSize": "16", "learningRateMultiplier": "1.5", "seed": "7"}
+
+
+def test_rewards_are_told_where_there_is_no_loss() -> None:
+    status = _plan(
+        "running",
+        step=4,
+        details={"figures": Figures(train_reward=0.25, validation_reward=0.5)},
+        hyperparameters={"reasoning_effort": "medium"},
+    ).status
+    assert status.message == "Step 4, reward 0.25"
+    assert status.metrics is not None
+    assert (status.metrics.train_reward, status.metrics.validation_reward) == ("0.25", "0.5")
+    assert status.resolved is not None
+    assert status.resolved["reasoningEffort"].value == "medium"
 
 
 def test_a_snapshot_that_says_nothing_new_changes_nothing() -> None:
@@ -129,7 +148,7 @@ def test_a_job_that_the_service_does_not_know(since: float, want_stalled: bool) 
 
 def test_success_names_the_model() -> None:
     points = tuple(
-        RemoteCheckpoint(name=f"ckpt-{step}", step=step, train_loss=0.5, validation_loss=None)
+        RemoteCheckpoint(name=f"ckpt-{step}", step=step, figures=Figures(train_loss=0.5))
         for step in (100, 50)
     )
     status = _plan(
@@ -148,6 +167,12 @@ def test_success_names_the_model() -> None:
     assert part is not None
     assert (part.trained_tokens, part.billed_tokens) == (12345, 12000)
     assert part.result_file_ids == ["file-9"]
+
+
+def test_its_figures_are_read_once_it_is_there() -> None:
+    job = submitted(a_job(hosted=True, held=True))
+    remote = a_remote("succeeded", fine_tuned_model="m", result_files=("file-9", "file-10"))
+    assert decide(seen(job, remote=remote), POLICY).action == ReadResults(file_id="file-9")
 
 
 def test_the_result_is_exported_first() -> None:

@@ -7,11 +7,21 @@ import pytest
 from finetune_api.job import FineTuneJob
 from finetune_api.reasons import Reason
 from finetune_api.status import AzureOpenAIStatus
-from finetune_operator.core import names
 from finetune_operator.core.decide import decide
 from finetune_operator.core.observed import SubmissionFacts
 from finetune_operator.core.plan import AddFinalizer, Authenticate, Look, Submit, WriteStatus
-from support.builders import POLICY, a_job, at, facts, prepared, reason_of, seen, stamp, submitted
+from support.builders import (
+    POLICY,
+    a_job,
+    at,
+    facts,
+    marker_of,
+    prepared,
+    reason_of,
+    seen,
+    stamp,
+    submitted,
+)
 
 HOUR = 3600.0
 LAG = POLICY.list_lag
@@ -31,18 +41,18 @@ def test_before_anything_is_written_there_is_a_key(job: FineTuneJob) -> None:
 
 def test_then_the_finalizer() -> None:
     job = prepared(a_job(hosted=True))
-    assert decide(seen(job, authenticated=True), POLICY).action == AddFinalizer()
+    assert decide(seen(job, authenticated=True, equals=()), POLICY).action == AddFinalizer()
 
 
 def test_then_the_marker_with_what_is_frozen_by_it() -> None:
     job = prepared(a_job(hosted=True, held=True, generation=4))
-    action = decide(seen(job, authenticated=True), POLICY).action
+    action = decide(seen(job, authenticated=True, equals=()), POLICY).action
     assert isinstance(action, WriteStatus)
     assert action.records_submission
     part = action.status.azure_open_ai
     assert part is not None
     assert part.submission is not None
-    assert part.submission.marker == names.marker(job, 1)
+    assert part.submission.marker == marker_of(job)
     assert (part.training_file_id, part.job_id) == ("file-1", None)
     assert action.status.started_generation == 4
 
@@ -52,7 +62,7 @@ def test_a_new_attempt_forgets_the_old_job_but_not_the_files() -> None:
     part = job.status.azure_open_ai or AzureOpenAIStatus()
     over = [a.model_copy(update={"end_time": stamp(-5)}) for a in job.status.attempts or ()]
     job = job.model_copy(update={"status": job.status.model_copy(update={"attempts": over})})
-    action = decide(seen(job, authenticated=True), POLICY).action
+    action = decide(seen(job, authenticated=True, equals=()), POLICY).action
     assert isinstance(action, WriteStatus)
     fresh = action.status.azure_open_ai
     assert fresh is not None
@@ -126,7 +136,7 @@ def test_money_is_spent_once(
 ) -> None:
     job = submitted(a_job(hosted=True, held=True), job_id=None)
     plan = decide(seen(job, submission=known), POLICY)
-    marker = names.marker(job, 1)
+    marker = marker_of(job)
     assert plan.action == (None if want is None else want(suffix=marker))
     if want is None:
         assert plan.look_again_after == pytest.approx(want_look)
@@ -145,7 +155,7 @@ def test_the_marker_ends_the_users_suffix() -> None:
     )
     action = decide(seen(job, submission=facts(here=True, since=0)), POLICY).action
     assert isinstance(action, Submit)
-    assert action.suffix == "g" * 18 + "-" + names.marker(job, 1)
+    assert action.suffix == "g" * 18 + "-" + marker_of(job)
     assert len(action.suffix) <= 40
 
 
@@ -155,9 +165,9 @@ def test_a_jobs_marker_is_its_own() -> None:
         prepared(a_job(hosted=True, uid="another-uid")),
         prepared(a_job(hosted=True, spec={"hyperparameters": {"epochs": 3}})),
     ]
-    markers = [names.marker(job, 1), names.marker(job, 2), *(names.marker(o, 1) for o in others)]
+    markers = [marker_of(job), marker_of(job, 2), *(marker_of(o) for o in others)]
     assert len(set(markers)) == len(markers)
-    assert all(len(marker) == 10 for marker in markers)
+    assert all(len(marker) == 16 for marker in markers)
 
 
 def test_the_clock_is_the_only_thing_that_moves_a_search() -> None:

@@ -8,6 +8,7 @@ import pytest
 from finetune_api import constants as c
 from finetune_api.backends import EnvVar, Toleration, TolerationOperator
 from finetune_api.job import FineTuneJob
+from finetune_api.pods import Split
 from finetune_operator.core import child_jobs, manifests, names, podconfig
 from finetune_operator.core.conditions import parse_time
 from finetune_operator.core.manifests import Manifest, Surroundings
@@ -303,6 +304,58 @@ def test_prepare_config_travels_with_the_pod() -> None:
 def test_a_prepare_pod_has_limits_as_a_quota_may_demand() -> None:
     (container,) = pod_of(preparing())["containers"]
     assert container["resources"]["limits"] == {"cpu": "1", "memory": "1Gi"}
+
+
+@pytest.mark.parametrize(
+    ("spec", "want"),
+    [
+        pytest.param({}, 42, id="no seed"),
+        pytest.param({"seed": 7}, 7, id="a seed"),
+    ],
+)
+def test_all_pods_are_told_of_the_split(spec: Manifest, want: int) -> None:
+    job = a_job(spec={"data.validation": {"split": "5%"}, **spec})
+    ranges: dict[str, list[str]] = {"allowed_ranges": [], "denied_ranges": []}
+    told = (
+        podconfig.prepare_config(job, upload=None, min_examples=1, **ranges),
+        podconfig.training_config(started(job), attempt=1, output_path="a", **ranges),
+    )
+    for config in told:
+        assert config.validation is None
+        assert config.split == Split(percent=5, seed=want)
+
+
+@pytest.mark.parametrize(
+    ("spec", "want"),
+    [
+        pytest.param({}, False, id="by default"),
+        pytest.param({"data.invalidRows": "Drop"}, True, id="when asked"),
+    ],
+)
+def test_all_pods_are_told_whether_to_leave_rows_out(spec: Manifest, want: bool) -> None:
+    job = a_job(spec=spec)
+    ranges: dict[str, list[str]] = {"allowed_ranges": [], "denied_ranges": []}
+    told = (
+        podconfig.prepare_config(job, upload=None, min_examples=1, **ranges),
+        podconfig.training_config(started(job), attempt=1, output_path="a", **ranges),
+    )
+    assert [config.drop_invalid for config in told] == [want, want]
+
+
+def test_a_split_holds_out_what_the_service_needs() -> None:
+    job = a_job(hosted=True, spec={"data.validation": {"split": "5%"}})
+    config = podconfig.prepare_config(
+        job, upload=None, min_examples=10, allowed_ranges=[], denied_ranges=[]
+    )
+    assert config.split == Split(percent=5, at_least=10)
+
+
+def test_a_prepare_pod_is_told_what_the_service_trains_on() -> None:
+    job = a_job(hosted=True, spec={"hyperparameters": {"epochs": 3}})
+    config = podconfig.prepare_config(
+        job, upload=None, min_examples=10, allowed_ranges=[], denied_ranges=[]
+    )
+    assert (config.hosted_model, config.epochs) == (job.spec.model.name, 3)
 
 
 @pytest.mark.parametrize("hosted", [False, True])

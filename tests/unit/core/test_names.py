@@ -5,7 +5,7 @@ import re
 import pytest
 
 from finetune_operator.core import names
-from support.builders import a_job, prepared, with_status
+from support.builders import a_job, marker_of, prepared, with_status
 
 DNS = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 
@@ -68,11 +68,26 @@ def test_prepare_jobs_are_counted_through_all_generations() -> None:
         pytest.param({"hyperparameters": {"maxSequenceLength": 64}}, False, id="cut rows"),
         pytest.param({"data.training.configMap.key": "b.jsonl"}, False, id="another file"),
         pytest.param({"model.uri": "hf://org/other"}, False, id="another tokenizer"),
+        pytest.param({"data.validation": {"split": "5%"}}, False, id="a split"),
+        pytest.param({"seed": 7}, True, id="the seed"),
     ],
 )
 def test_a_data_report_depends_on(spec: dict[str, object], want_same: bool) -> None:
     same = names.spec_digest(a_job()) == names.spec_digest(a_job(spec=spec))
     assert same == want_same
+
+
+@pytest.mark.parametrize(
+    ("hosted", "spec"),
+    [
+        pytest.param(True, {"hyperparameters": {"epochs": 3}}, id="epochs at the service"),
+        pytest.param(False, {"seed": 7, "data.validation": {"split": "5%"}}, id="a split's seed"),
+    ],
+)
+def test_a_data_report_also_depends_on(hosted: bool, spec: dict[str, object]) -> None:
+    without = dict(list(spec.items())[1:])
+    digests = [names.spec_digest(a_job(hosted=hosted, spec=each)) for each in (spec, without)]
+    assert digests[0] != digests[1]
 
 
 def test_a_data_report_is_made_anew_for_a_retry() -> None:
@@ -93,8 +108,8 @@ def test_a_data_report_is_made_anew_for_a_retry() -> None:
     ],
 )
 def test_a_marker_depends_on_what_is_learnt(spec: dict[str, object], want_same: bool) -> None:
-    one = names.marker(prepared(a_job(hosted=True)), 1)
-    other = names.marker(prepared(a_job(hosted=True, spec=spec)), 1)
+    one = marker_of(prepared(a_job(hosted=True)))
+    other = marker_of(prepared(a_job(hosted=True, spec=spec)))
     assert (one == other) == want_same
 
 
@@ -105,7 +120,7 @@ def test_a_marker_depends_on_the_data() -> None:
     assert data.training is not None
     changed = data.training.model_copy(update={"sha256": "cd" * 32})
     other = with_status(job, data=data.model_copy(update={"training": changed}))
-    assert names.marker(job, 1) != names.marker(other, 1)
+    assert marker_of(job) != marker_of(other)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 
 from finetune_api.pods import BadRow
 from finetune_data import lines
-from finetune_data.chat import DataError, read_rows
+from finetune_data.chat import DataError, parse_chat, read_chat_rows
 from finetune_data.lines import JsonLines, sha256_of
 from finetune_data.report import check_file, training_warnings, validation_warnings
 from support.chat_rows import assistant, numbered_rows, row, user, write_jsonl
@@ -30,7 +30,7 @@ GOOD = json.dumps(row())
     ],
 )
 def test_example_data_is_in_order(name: str, want_rows: int) -> None:
-    assert len(read_rows(EXAMPLES / f"{name}.jsonl")) == want_rows
+    assert len(read_chat_rows(EXAMPLES / f"{name}.jsonl")) == want_rows
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_rows_are_found(tmp_path: Path, content: bytes, want_lines: list[int]) -
     path = tmp_path / "data.jsonl"
     path.write_bytes(content)
 
-    assert [found.line for found in read_rows(path)] == want_lines
+    assert [found.line for found in read_chat_rows(path)] == want_lines
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_lines_that_are_no_rows(
     path.write_bytes(content)
 
     with pytest.raises(DataError) as caught:
-        read_rows(path)
+        read_chat_rows(path)
 
     found = caught.value.bad_rows
     assert [bad.line for bad in found] == [line for line, _ in want]
@@ -91,7 +91,7 @@ def test_row_37_of_50_is_broken(tmp_path: Path) -> None:
     path = write_jsonl(tmp_path / "data.jsonl", rows)
 
     with pytest.raises(DataError) as caught:
-        read_rows(path)
+        read_chat_rows(path)
 
     assert caught.value.total == 1
     assert [bad.line for bad in caught.value.bad_rows] == [37]
@@ -105,7 +105,7 @@ def test_all_bad_rows_are_counted_and_ten_are_named(tmp_path: Path) -> None:
     path = write_jsonl(tmp_path / "data.jsonl", rows)
 
     with pytest.raises(DataError) as caught:
-        read_rows(path)
+        read_chat_rows(path)
 
     assert caught.value.total == 20
     assert [bad.line for bad in caught.value.bad_rows] == list(range(2, 21, 2))
@@ -120,7 +120,7 @@ def test_three_different_mistakes_are_told_each_once(tmp_path: Path) -> None:
     path = write_jsonl(tmp_path / "data.jsonl", [twice, twice, other, third, fourth, GOOD])
 
     with pytest.raises(DataError) as caught:
-        read_rows(path)
+        read_chat_rows(path)
 
     said = str(caught.value)
     assert said.startswith("5 rows cannot be used (lines 1, 2, 3, 4, 5); line 1: ")
@@ -146,7 +146,7 @@ def test_digest_and_size_are_those_of_the_whole_file(tmp_path: Path) -> None:
     path = tmp_path / "data.jsonl"
     path.write_bytes(BOM + f"{GOOD}\r\n{GOOD}\n\n".encode())
 
-    check = check_file(path)
+    check = check_file(path, parse_chat)
 
     assert check.sha256 == hashlib.sha256(path.read_bytes()).hexdigest() == sha256_of(path)
     assert check.size == path.stat().st_size
@@ -158,7 +158,7 @@ def test_progress_is_told_in_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     path = write_jsonl(tmp_path / "data.jsonl", [GOOD] * 100)
     told: list[int] = []
 
-    check_file(path, progress=told.append)
+    check_file(path, parse_chat, progress=told.append)
 
     assert len(told) > 5
     assert told == sorted(told)
@@ -176,13 +176,13 @@ def test_rows_equal_but_for_their_spelling_are_duplicates(tmp_path: Path) -> Non
         tmp_path / "data.jsonl", [row(user(), assistant()), spelled, row(user("?"), assistant())]
     )
 
-    assert check_file(path).duplicates == 1
+    assert check_file(path, parse_chat).rows.duplicates == 1
 
 
 def test_bad_rows_do_not_hide_each_other(tmp_path: Path) -> None:
     path = write_jsonl(tmp_path / "data.jsonl", ["x"] * 12 + [GOOD])
 
-    check = check_file(path)
+    check = check_file(path, parse_chat)
 
     assert (check.bad_total, len(check.bad_rows), check.examples) == (12, 10, 1)
     assert isinstance(check.bad_rows[0], BadRow)
@@ -201,7 +201,11 @@ def test_bad_rows_do_not_hide_each_other(tmp_path: Path) -> None:
             id="twins",
         ),
         pytest.param(
-            [*numbered_rows(60), row(user(), assistant(wieght=0)), row(sourse="web")],
+            [
+                *numbered_rows(60),
+                row(user(), assistant(wieght=0)),
+                row(user("a"), assistant("b"), sourse="web"),
+            ],
             True,
             ["2 rows with keys that nothing reads, line 61 first"],
             id="misspelt keys",
@@ -211,7 +215,7 @@ def test_bad_rows_do_not_hide_each_other(tmp_path: Path) -> None:
 def test_warnings_about_training_data(
     tmp_path: Path, rows: list[Any], has_validation: bool, want: list[str]
 ) -> None:
-    check = check_file(write_jsonl(tmp_path / "data.jsonl", rows))
+    check = check_file(write_jsonl(tmp_path / "data.jsonl", rows), parse_chat)
 
     got = training_warnings(check, has_validation=has_validation)
 
@@ -221,8 +225,10 @@ def test_warnings_about_training_data(
 
 
 def test_rows_of_both_files_are_told(tmp_path: Path) -> None:
-    training = check_file(write_jsonl(tmp_path / "train.jsonl", numbered_rows(60)))
-    validation = check_file(write_jsonl(tmp_path / "validation.jsonl", numbered_rows(5)))
+    training = check_file(write_jsonl(tmp_path / "train.jsonl", numbered_rows(60)), parse_chat)
+    validation = check_file(
+        write_jsonl(tmp_path / "validation.jsonl", numbered_rows(5)), parse_chat
+    )
 
     (warning,) = validation_warnings(validation, training)
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from finetune_data.chat import ChatRow, read_rows
+from finetune_data.chat import ChatRow, parse_chat, read_chat_rows
 from finetune_data.problems import TokenizerError
 from finetune_data.report import check_file, training_warnings
 from finetune_data.tokens import ChatTokenizer, TokenCounter
@@ -24,7 +24,7 @@ from support.tiny_tokenizer import CHAT_TEMPLATE, make_tokenizer
 
 
 def read_one(tmp_path: Path, line: object) -> ChatRow:
-    (found,) = read_rows(write_jsonl(tmp_path / "one.jsonl", [line]))  # type: ignore[list-item]
+    (found,) = read_chat_rows(write_jsonl(tmp_path / "one.jsonl", [line]))  # type: ignore[list-item]
     return found
 
 
@@ -52,7 +52,9 @@ def test_rows_that_the_template_refuses_are_bad_rows(tmp_path: Path) -> None:
         tmp_path / "data.jsonl", [row(user(), assistant()), row(system(), user(), assistant())]
     )
 
-    check = check_file(path, tokens=TokenCounter(with_template(tmp_path, template), 4096))
+    check = check_file(
+        path, parse_chat, tokens=TokenCounter(with_template(tmp_path, template), 4096)
+    )
 
     assert [(bad.line, bad.problem) for bad in check.bad_rows] == [
         (2, "the model's chat template refuses the row: No system role")
@@ -64,9 +66,9 @@ def test_counts_reach_the_report(tmp_path: Path) -> None:
     tokenizer = with_template(tmp_path, CHAT_TEMPLATE)
     rows = numbered_rows(60)
     path = write_jsonl(tmp_path / "data.jsonl", rows)
-    want = tokenizer.count([tokenizer.render(found).text for found in read_rows(path)])
+    want = tokenizer.count([tokenizer.render(found).text for found in read_chat_rows(path)])
 
-    check = check_file(path, tokens=TokenCounter(tokenizer, max(want) - 1))
+    check = check_file(path, parse_chat, tokens=TokenCounter(tokenizer, max(want) - 1))
     report = check.report([])
 
     assert (report.tokens, report.longest) == (sum(want), max(want))
@@ -89,11 +91,11 @@ def test_how_rows_are_taken_together_changes_nothing(
     rows = [asked(size) for size in (1, 90, 30, 31, 90, 2)]
     path = write_jsonl(tmp_path / "data.jsonl", rows)
     tokenizer = with_template(tmp_path, CHAT_TEMPLATE)
-    want = check_file(path, tokens=TokenCounter(tokenizer, 50))
+    want = check_file(path, parse_chat, tokens=TokenCounter(tokenizer, 50))
     monkeypatch.setattr(TokenCounter, "LONG", long)
     monkeypatch.setattr(TokenCounter, "BATCH_CHARACTERS", batch)
 
-    got = check_file(path, tokens=TokenCounter(tokenizer, 50))
+    got = check_file(path, parse_chat, tokens=TokenCounter(tokenizer, 50))
 
     assert [bad.line for bad in want.bad_rows] == [2, 4, 5]
     assert got.bad_rows == want.bad_rows
@@ -149,7 +151,9 @@ def test_half_a_surrogate_pair_is_a_bad_row_whatever_is_rendered(
 ) -> None:
     path = write_jsonl(tmp_path / "data.jsonl", [row(), bad, row(user("b"), assistant())])
 
-    check = check_file(path, tokens=TokenCounter(with_template(tmp_path, template), 4096))
+    check = check_file(
+        path, parse_chat, tokens=TokenCounter(with_template(tmp_path, template), 4096)
+    )
 
     (problem,) = check.bad_rows
     assert (problem.line, check.examples) == (2, 2)
@@ -181,7 +185,7 @@ def test_a_row_without_an_answer_after_the_cut_is_a_problem_of_its_line(
     tokenizer = with_template(tmp_path, CHAT_TEMPLATE)
     path = write_jsonl(tmp_path / "data.jsonl", [row(user("a"), assistant("b")), line])
 
-    check = check_file(path, tokens=TokenCounter(tokenizer, 50))
+    check = check_file(path, parse_chat, tokens=TokenCounter(tokenizer, 50))
 
     assert [bad.line for bad in check.bad_rows] == want
     assert (check.bad_total, check.examples) == (len(want), 2 - len(want))
@@ -195,7 +199,7 @@ def test_the_first_bad_rows_are_shown_whatever_is_wrong_with_them(tmp_path: Path
     lines = [asked(90) if number % 2 else row(user()) for number in range(1, 21)]
     path = write_jsonl(tmp_path / "data.jsonl", [*lines, row(user("a"), assistant("b"))])
 
-    check = check_file(path, tokens=TokenCounter(tokenizer, 50))
+    check = check_file(path, parse_chat, tokens=TokenCounter(tokenizer, 50))
 
     assert [bad.line for bad in check.bad_rows] == list(range(1, 11))
     assert (check.bad_total, check.examples) == (20, 1)

@@ -12,7 +12,7 @@ from finetune_operator.core import conditions
 from finetune_operator.core.errors import Ambiguous, Declined, Transient
 from support.builders_api import changed, hosted_job, pod_job
 from support.rounds import key, memory_of, reason_of, running_hosted, status_of, stored, until, work
-from support.world import NAMESPACE, World
+from support.world import LIST_LAG, NAMESPACE, World
 
 
 @pytest.mark.parametrize("policy", ["Cancel", "Keep"])
@@ -245,4 +245,66 @@ async def test_a_service_that_always_fails_is_quoted_and_stalls_until_it_is_well
     world.hosted.hook = lambda when, operation: None
     await until(world, lambda: status_of(world, "tune").phase == Phase.RUNNING)
     assert not conditions.is_true(status_of(world, "tune"), ConditionType.STALLED)
+    assert len(world.service.jobs) == 1
+
+
+async def test_a_job_starts_from_the_result_of_another(world: World) -> None:
+    """Applied before its parent, which is waited for, found and built upon."""
+    stacked = changed(
+        hosted_job("dpo"), {"spec.model": {"jobRef": {"name": "tune"}}, "spec.method.type": "DPO"}
+    )
+    world.create_job(stacked)
+    await until(world, lambda: reason_of(world, "dpo") == Reason.PARENT_NOT_FOUND)
+    world.create_job(hosted_job("tune"))
+    await until(world, lambda: reason_of(world, "dpo") == Reason.WAITING_FOR_PARENT)
+    await until(world, lambda: status_of(world, "dpo").phase == Phase.SUCCEEDED)
+
+    parent, part = status_of(world, "tune").result, status_of(world, "dpo").azure_open_ai
+    assert parent is not None
+    assert part is not None
+    assert part.submission is not None
+    assert part.submission.model == parent.model
+    assert len(world.service.jobs) == 2
+
+
+async def test_the_result_file_says_how_well_it_fits(world: World) -> None:
+    await running_hosted(world)
+    await until(world, lambda: status_of(world, "tune").phase == Phase.SUCCEEDED)
+    status = status_of(world, "tune")
+    assert status.metrics is not None
+    assert (status.metrics.train_loss, status.metrics.validation_loss) == ("1.7", "1.7")
+    found = conditions.get(status, ConditionType.OVERFITTING)
+    assert found is not None
+    assert (found.status, found.reason) == ("True", Reason.VALIDATION_LOSS_ROSE)
+
+
+async def test_a_result_file_that_cannot_be_read_holds_nothing_up(world: World) -> None:
+    def away(when: str, operation: str) -> None:
+        if operation == "results":
+            raise Transient(Reason.SERVICE_UNAVAILABLE, "Away")
+
+    await running_hosted(world)
+    world.hosted.hook = away
+    await until(world, lambda: status_of(world, "tune").phase == Phase.SUCCEEDED)
+    assert conditions.get(status_of(world, "tune"), ConditionType.OVERFITTING) is None
+
+
+async def test_an_object_from_a_backup_asks_before_it_pays(world: World) -> None:
+    """The same manifest under another uid, while nobody follows what the first one trained."""
+    await running_hosted(world)
+    await until(world, lambda: status_of(world, "tune").phase == Phase.SUCCEEDED)
+    world.api.start_deletion(FINETUNEJOBS, stored(world, "tune"))
+    await until(world, lambda: not world.api.all(FINETUNEJOBS))
+    world.time = world.after(LIST_LAG)  # by then the service's list shows it
+
+    world.create_job(hosted_job("tune"))
+
+    await until(world, lambda: reason_of(world, "tune") == Reason.POSSIBLE_DUPLICATE)
+    assert len(world.service.jobs) == 1
+    (first,) = world.service.jobs
+    annotations = {"finetune.dev/adopt": first.id}
+    world.api.change(
+        FINETUNEJOBS, stored(world, "tune"), {"metadata": {"annotations": annotations}}
+    )
+    await until(world, lambda: status_of(world, "tune").phase == Phase.SUCCEEDED)
     assert len(world.service.jobs) == 1

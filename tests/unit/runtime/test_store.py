@@ -311,3 +311,55 @@ def test_a_pod_that_only_lost_its_label_has_not_ended(store: Store) -> None:
     store.end_child(PODS, a_pod())
 
     assert store.departed_pod("uid-1") is None
+
+
+def stacked(version: int = 10, on: str | None = "sft", **more: Any) -> dict[str, Any]:
+    """The job that starts from another one's result."""
+    job = a_job("dpo", version=version, uid="uid-dpo", **more)
+    job["spec"] = {"model": {"jobRef": {"name": on}} if on else {}}
+    return job
+
+
+@pytest.mark.parametrize(
+    ("change", "want"),
+    [
+        pytest.param(
+            lambda store: store.put_job(a_job("sft", version=30, uid="uid-sft"), wake=False),
+            True,
+            id="by a status of the parent that we wrote ourselves",
+        ),
+        pytest.param(lambda store: store.drop_job(Key("team-a", "sft")), True, id="when it goes"),
+        pytest.param(
+            lambda store: store.put_job(a_job("other", uid="uid-o")), False, id="not by another job"
+        ),
+    ],
+)
+def test_a_stacked_job_is_woken(
+    store: Store, woken: list[Key], change: Callable[[Store], Any], want: bool
+) -> None:
+    store.put_job(stacked())
+    store.put_job(a_job("sft", version=20, uid="uid-sft"))
+    woken.clear()
+
+    change(store)
+
+    assert (Key("team-a", "dpo") in woken) is want
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda store: store.drop_job(Key("team-a", "dpo")), id="it went"),
+        pytest.param(lambda store: store.put_job(stacked(12, on=None)), id="it names a model now"),
+    ],
+)
+def test_a_job_that_is_stacked_no_more_is_left_alone(
+    store: Store, woken: list[Key], change: Callable[[Store], Any]
+) -> None:
+    store.put_job(stacked())
+    change(store)
+    woken.clear()
+
+    store.put_job(a_job("sft", version=20, uid="uid-sft"))
+
+    assert woken == [Key("team-a", "sft")]

@@ -34,7 +34,8 @@ def run(task: Task) -> None:
     checkpoint = task.checkpoint
     tokenizer = models.tokenizer(task.base.folder)
     renderer = Renderer(tokenizer, task.config.created)
-    uncut = renderer.examples(task.training.rows, task.training.display)
+    rows, drop = task.training, task.config.drop_invalid
+    uncut = renderer.examples(rows.rows, rows.display, drop=drop)
     model, plan = _model_and_plan(task, uncut)
     training = _cut(task, uncut, plan)
     validation = _validation(task, renderer, plan)
@@ -98,7 +99,7 @@ def _validation(task: Task, renderer: Renderer, plan: Plan) -> list[Example]:
     rows: Rows | None = task.validation
     if rows is None:
         return []
-    uncut = renderer.examples(rows.rows, rows.display)
+    uncut = renderer.examples(rows.rows, rows.display, drop=task.config.drop_invalid)
     return cut_all(uncut, plan.max_sequence_length, rows.display)[0]
 
 

@@ -49,8 +49,11 @@ async def ask(
     *,
     timeout: float,
     count: Count,
+    decode: Callable[[str], Any] = json.loads,
 ) -> T:
     """The parsed answer, after at most `timeout` seconds in all.
+
+    `decode` makes of the body's text what `parse` takes; ValueError if it cannot.
 
     Raises:
         Refused: the service said no.
@@ -62,7 +65,7 @@ async def ask(
         async with asyncio.timeout(timeout):
             raw = await request()
         outcome = str(raw.status_code)
-        return parse(json.loads(raw.text))
+        return parse(decode(raw.text))
     except openai.APIStatusError as error:
         outcome = str(error.status_code)
         raise Refused(error) from None

@@ -7,7 +7,7 @@ core.errors only.
 from collections.abc import Callable
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from finetune_api.job import FineTuneJob
 from finetune_api.reasons import Reason
@@ -20,13 +20,22 @@ from finetune_operator.backends.azure_openai.ports import Cluster, Credential
 from finetune_operator.backends.azure_openai.service import Fence, FineTuningService, http_client
 from finetune_operator.backends.azure_openai.settings import HostedSettings
 from finetune_operator.backends.azure_openai.wire import updated
-from finetune_operator.core.azure_names import Endpoint, create_body, hosted, origin, resolve
+from finetune_operator.core.azure_names import (
+    Endpoint,
+    create_body,
+    hosted,
+    model_of,
+    origin,
+    resolve,
+)
 from finetune_operator.core.conditions import is_finished
 from finetune_operator.core.errors import OperatorError, Transient
 from finetune_operator.core.names import MARKER_LENGTH
-from finetune_operator.core.observed import TERMINAL, Remote, RemoteDetails, RemoteJob
-from finetune_operator.core.submission import CLOCK_SKEW, bears, may_be
+from finetune_operator.core.observed import TERMINAL, Remote, RemoteDetails, RemoteJob, StepFigures
+from finetune_operator.core.submission import CLOCK_SKEW, bears, is_dead, may_be
 
+_REMEMBERED = timedelta(days=30)
+"""An older job is no reason not to train again."""
 _ENOUGH_OLDER = 100
 """Older jobs in a row after which no newer one follows, even where the order is not strict."""
 
@@ -124,7 +133,11 @@ class HostedBackend:
         """
         account = self._account(job)
         body = create_body(
-            job.spec, suffix=suffix, training_file=training_file, validation_file=validation_file
+            job.spec,
+            model=model_of(job),
+            suffix=suffix,
+            training_file=training_file,
+            validation_file=validation_file,
         )
         return _noted(account, await account.service.create(body))
 
@@ -183,6 +196,22 @@ class HostedBackend:
             remote = _snapshot(account, job_id, found, details)
         account.poller.note(job_id, remote)
         return remote
+
+    async def equal(self, job: FineTuneJob, digest: str) -> tuple[RemoteJob, ...]:
+        """Jobs of the last 30 days that train the same and are not dead, newest first."""
+        oldest = datetime.now(UTC) - _REMEMBERED
+        found: list[RemoteJob] = []
+        async with aclosing(self._account(job).service.newest()) as newest:
+            async for remote in newest:
+                if remote.created_at < oldest:
+                    break
+                if bears(remote, digest) and not is_dead(remote):
+                    found.append(remote)
+        return tuple(found)
+
+    async def results(self, job: FineTuneJob, file_id: str) -> tuple[StepFigures, ...]:
+        """The figures of every step, from the hosted job's result file."""
+        return await self._account(job).service.results(file_id)
 
     async def _concluded(self, account: _Account, remote: RemoteJob) -> RemoteJob:
         """Note an answer; that of a job which is now over, with its last events if they come."""

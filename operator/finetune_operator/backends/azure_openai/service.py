@@ -32,7 +32,7 @@ from finetune_operator.core.azure_errors import (
 from finetune_operator.core.azure_names import Endpoint
 from finetune_operator.core.azure_refusals import Answer, Purpose
 from finetune_operator.core.errors import Declined, OperatorError
-from finetune_operator.core.observed import TERMINAL, RemoteDetails, RemoteJob
+from finetune_operator.core.observed import TERMINAL, RemoteDetails, RemoteJob, StepFigures
 
 T = TypeVar("T")
 Fence = Callable[[], float]
@@ -77,7 +77,9 @@ class FineTuningService:
     ) -> None:
         self._endpoint, self._credential, self._settings = endpoint, credential, settings
         self._fence, self._count = fence, count
-        self._jobs = self._jobs_over(http)
+        client = self._client_over(http)
+        self._jobs = client.fine_tuning.jobs.with_raw_response
+        self._files = client.files.with_raw_response
 
     async def authenticate(self) -> None:
         """Have a key or token at hand; Transient if there is none."""
@@ -103,7 +105,7 @@ class FineTuningService:
             timeout=httpx2.Timeout(timeout, connect=0.8 * timeout),
             event_hooks={"request": [gate]},
         ) as connection:
-            jobs = self._jobs_over(connection)
+            jobs = self._client_over(connection).fine_tuning.jobs.with_raw_response
             try:
                 return await ask(
                     "create",
@@ -166,6 +168,23 @@ class FineTuningService:
         )
         return wire.details(events.items, checkpoints.items)
 
+    async def results(self, file_id: str) -> tuple[StepFigures, ...]:
+        """The figures of every step, from a job's result file."""
+        call = self._call(Purpose.LIST)
+        try:
+            return await ask(
+                "results",
+                lambda: self._files.content(file_id),
+                wire.results,
+                timeout=self._settings.request_timeout,
+                count=self._count,
+                decode=str,
+            )
+        except Refused as refused:
+            raise self._refusal(refused.answer, call) from None
+        except Unanswered as lost:
+            raise self._lost(lost, call) from None
+
     async def _change(
         self, operation: str, job_id: str, send: _Send, wanted: frozenset[str]
     ) -> RemoteJob:
@@ -212,14 +231,13 @@ class FineTuningService:
             count=self._count,
         )
 
-    def _jobs_over(self, http: httpx2.AsyncClient) -> _Jobs:
-        client = openai.AsyncOpenAI(
+    def _client_over(self, http: httpx2.AsyncClient) -> openai.AsyncOpenAI:
+        return openai.AsyncOpenAI(
             base_url=self._endpoint.base_url,
             api_key=self._bearer,
             max_retries=0,
             http_client=http,
         )
-        return client.fine_tuning.jobs.with_raw_response
 
     async def _bearer(self) -> str:
         return await self._credential.bearer(self._endpoint.token_scope)

@@ -4,6 +4,9 @@ Pure, and must not know how the bytes came here. Whatever is not as expected is 
 the service leaves keys out and adds values without notice; only a job without an id is refused.
 """
 
+import base64
+import csv
+import io
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -11,12 +14,20 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from finetune_operator.core.observed import RemoteCheckpoint, RemoteDetails, RemoteJob
+from finetune_operator.core.observed import (
+    Figures,
+    RemoteCheckpoint,
+    RemoteDetails,
+    RemoteJob,
+    StepFigures,
+)
 
 Json = Mapping[str, Any]
 T = TypeVar("T")
 
 _AUTOMATIC = -1
+_COMMON = frozenset({"n_epochs", "batch_size", "learning_rate_multiplier"})
+"""Hyperparameters that every method has."""
 _TEXT_LIMIT = 253
 _ERROR_LIMIT = 1024
 _STEP = re.compile(r"Step (\d+)(?:/(\d+))?: training loss=([-+.\deE]+)")
@@ -83,11 +94,31 @@ def details(events: Sequence[Json], checkpoints: Sequence[Json]) -> RemoteDetail
     return RemoteDetails(
         step=newest.step,
         total_steps=newest.total_steps,
-        train_loss=newest.train_loss,
-        validation_loss=_newest_validation(readings),
+        figures=_newest(readings),
         billed_tokens=next((int(found[1]) for found in billed), None),
         error=next((_text(e.get("message"), _ERROR_LIMIT) for e in events if _is_error(e)), None),
         checkpoints=_checkpoints(checkpoints),
+    )
+
+
+def results(text: str) -> tuple[StepFigures, ...]:
+    """The rows of a result file, by the names in its head; in base64 too, as it once came."""
+    if "," not in text:
+        text = base64.b64decode("".join(text.split()), validate=True).decode()
+    rows = csv.DictReader(io.StringIO(text))
+    read = [(_count(row.get("step")), row) for row in rows]
+    return tuple(
+        StepFigures(step=step, figures=_figures(row)) for step, row in read if step is not None
+    )
+
+
+def _figures(row: Json) -> Figures:
+    """Of a batch the validation loss is noise: that over the whole set alone counts."""
+    return Figures(
+        train_loss=_number(row.get("train_loss")),
+        validation_loss=_number(row.get("full_valid_loss")),
+        train_reward=_reward(row, "train"),
+        validation_reward=_reward(row, "valid"),
     )
 
 
@@ -96,8 +127,12 @@ def updated(old: RemoteDetails, new: RemoteDetails) -> RemoteDetails:
     return RemoteDetails(
         step=_first(new.step, old.step),
         total_steps=_first(new.total_steps, old.total_steps),
-        train_loss=_first(new.train_loss, old.train_loss),
-        validation_loss=_first(new.validation_loss, old.validation_loss),
+        figures=Figures(
+            train_loss=_first(new.figures.train_loss, old.figures.train_loss),
+            validation_loss=_first(new.figures.validation_loss, old.figures.validation_loss),
+            train_reward=_first(new.figures.train_reward, old.figures.train_reward),
+            validation_reward=_first(new.figures.validation_reward, old.figures.validation_reward),
+        ),
         billed_tokens=_first(new.billed_tokens, old.billed_tokens),
         error=_first(new.error, old.error),
         checkpoints=new.checkpoints or old.checkpoints,
@@ -117,6 +152,8 @@ class _Reading:
     train_loss: float | None = None
     valid_loss: float | None = None
     full_valid_loss: float | None = None
+    train_reward: float | None = None
+    valid_reward: float | None = None
 
 
 def _is_error(event: Json) -> bool:
@@ -137,14 +174,34 @@ def _reading(event: Json) -> _Reading | None:
         train_loss=_number(data.get("train_loss")) or (_number(said[3]) if said else None),
         valid_loss=_number(data.get("valid_loss")),
         full_valid_loss=_number(data.get("full_valid_loss")),
+        train_reward=_reward(data, "train"),
+        valid_reward=_reward(data, "valid"),
     )
 
 
-def _newest_validation(readings: Sequence[_Reading]) -> float | None:
-    """The loss over the whole validation set, once there is one: that of a batch is noise."""
-    full = [r.full_valid_loss for r in readings if r.full_valid_loss is not None]
-    batch = [r.valid_loss for r in readings if r.valid_loss is not None]
-    return next(iter(full or batch), None)
+def _reward(data: Json, of: str) -> float | None:
+    """A mean reward by one of the names that it has had: in `scores`, or as in the result file."""
+    scores = data.get("scores")
+    named = [scores.get(f"{of}_reward_mean")] if isinstance(scores, Mapping) else []
+    named += [data.get(f"{of}_reward_mean"), data.get(f"full_{of}_mean_reward")]
+    named += [data.get(f"{of}_mean_reward")]
+    return next((number for value in named if (number := _number(value)) is not None), None)
+
+
+def _newest(readings: Sequence[_Reading]) -> Figures:
+    """The newest of each figure; of a batch only where nothing says it of the whole set."""
+
+    def first(name: str) -> float | None:
+        found = (getattr(reading, name) for reading in readings)
+        return next((number for number in found if number is not None), None)
+
+    whole = first("full_valid_loss")
+    return Figures(
+        train_loss=readings[0].train_loss if readings else None,
+        validation_loss=first("valid_loss") if whole is None else whole,
+        train_reward=first("train_reward"),
+        validation_reward=first("valid_reward"),
+    )
 
 
 def _checkpoints(items: Sequence[Json]) -> tuple[RemoteCheckpoint, ...]:
@@ -163,20 +220,39 @@ def _checkpoint(item: Json) -> RemoteCheckpoint | None:
     return RemoteCheckpoint(
         name=name,
         step=step,
-        train_loss=_number(metrics.get("train_loss")),
-        validation_loss=_number(metrics.get("valid_loss")) if full is None else full,
+        figures=Figures(
+            train_loss=_number(metrics.get("train_loss")),
+            validation_loss=_number(metrics.get("valid_loss")) if full is None else full,
+            train_reward=_reward(metrics, "train"),
+            validation_reward=_reward(metrics, "valid"),
+        ),
     )
 
 
 def _hyperparameters(body: Json) -> dict[str, str]:
-    """What the service decided or was told; -1 means that it has not decided yet."""
-    echoed = body.get("hyperparameters")
-    numbers = {
-        str(key): number
-        for key, value in (echoed if isinstance(echoed, Mapping) else {}).items()
-        if (number := _number(value)) is not None and number != _AUTOMATIC
-    }
-    return {key: format(number, "g") for key, number in numbers.items()}
+    """What the service decided or was told; -1 and auto mean that it has not decided yet."""
+    common = body.get("hyperparameters")
+    echoed = _of_the_method(body.get("method"))
+    if isinstance(common, Mapping):
+        echoed |= common
+    told = {str(key): _value(value) for key, value in echoed.items()}
+    return {key: value for key, value in told.items() if value is not None}
+
+
+def _of_the_method(method: Any) -> dict[str, Any]:
+    """Its own alone: of the common ones the method repeats what was asked for."""
+    settings = method.get(method.get("type")) if isinstance(method, Mapping) else None
+    asked = settings.get("hyperparameters") if isinstance(settings, Mapping) else None
+    if not isinstance(asked, Mapping):
+        return {}
+    return {key: value for key, value in asked.items() if key not in _COMMON}
+
+
+def _value(value: Any) -> str | None:
+    number = _number(value)
+    if number is not None:
+        return None if number == _AUTOMATIC else format(number, "g")
+    return None if value == "auto" else _text(value)
 
 
 def _text(value: Any, limit: int = _TEXT_LIMIT) -> str | None:
