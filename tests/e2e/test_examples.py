@@ -43,7 +43,7 @@ print(json.dumps({
 ASK = """
 import os, runpy, sys
 from huggingface_hub import snapshot_download
-base = snapshot_download(os.environ["BASE"], local_dir="/tmp/base")
+base = snapshot_download(os.environ["BASE"], local_dir="/tmp/base", max_workers=1)
 sys.argv = ["ask", "--result", "/models/sft-smollm2-gsm8k/result", "--model", base,
             "--prompt", "What is 2 plus 3?", "--max-tokens", "8"]
 runpy.run_module("finetune_trainer.ask", run_name="__main__")

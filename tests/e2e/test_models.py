@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1500)]
 
 FETCH = f"""
 from huggingface_hub import snapshot_download
-snapshot_download("{MODEL.removeprefix("hf://")}", local_dir="/models/base")
+snapshot_download("{MODEL.removeprefix("hf://")}", local_dir="/models/base", max_workers=1)
 """
 LOAD = """
 import json

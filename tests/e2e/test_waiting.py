@@ -141,7 +141,7 @@ WAITING = [
         Row(
             job=lambda: tiny(**{"kubernetes.podTemplate.runtimeClassName": "no-such-class"}),
             want_reason="PodCreationFailed",
-            want_sentence=r"^The cluster refuses to create the pod .*RuntimeClass",
+            want_sentence=r"^The cluster refuses to create the pod: .*RuntimeClass",
         ),
         id="no such RuntimeClass",
     ),

@@ -15,6 +15,7 @@ import urllib3
 import yaml
 
 from finetune_api.constants import RETRY_ANNOTATION
+from finetune_operator.core.names import MARKER_LENGTH
 from support.builders_api import Manifest, hosted_job
 from support.emulator import API_KEY, Emulator, WorkloadIdentity
 from support.kube import CONFIG_MAPS, EVENTS, JOBS, SECRETS, Answered, Json, Kube
@@ -295,8 +296,8 @@ def condition(status: Json, kind: str) -> Json:
 
 
 def _own_suffix(job: Json) -> str:
-    """The user's part of the suffix: the marker of ten digits follows it."""
-    return str(job.get("suffix") or "")[:-11]
+    """The user's part of the suffix: a hyphen and the marker follow it."""
+    return str(job.get("suffix") or "")[: -MARKER_LENGTH - 1]
 
 
 def _brief(job: Json) -> Json:
