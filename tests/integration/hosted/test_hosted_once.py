@@ -4,6 +4,7 @@ Each scenario has a site of its own; they are played side by side.
 """
 
 import time
+from itertools import pairwise
 
 import pytest
 
@@ -30,11 +31,13 @@ def _succeeded_once(site: Site, name: str = "orca") -> None:
 # Killed at a request to the service
 
 
-def killed_at(method: str, path: str, moment: Moment, *, drop: bool = False) -> Scenario:
+def killed_at(
+    method: str, path: str, moment: Moment, *, nth: int = 1, drop: bool = False
+) -> Scenario:
     """Killed while the request is held, which then goes on without its sender."""
 
     def scenario(site: Site) -> None:
-        site.emulator.hold(method, path, moment=moment)
+        site.emulator.hold(method, path, moment=moment, nth=nth)
         first = site.operator().wait_until_leading()
         site.submit("orca")
         site.emulator.wait_until_held()
@@ -47,17 +50,18 @@ def killed_at(method: str, path: str, moment: Moment, *, drop: bool = False) -> 
 
 
 def killed_while_it_reads_the_key(*, marked: bool) -> Scenario:
-    """It is read before the marker is written, and once more for the request."""
+    """It is read before anything is asked, for the search of equal jobs, and for the request."""
 
     def scenario(site: Site) -> None:
         with ApiGate(site.kube.plane, site.folder) as gate:
-            before, after = (gate.hold("GET", "/secrets/azure$") for _ in range(2))
+            reads = [gate.hold("GET", "/secrets/azure$") for _ in range(3 if marked else 1)]
             first = site.operator(kubeconfig=gate.kubeconfig).wait_until_leading()
             site.submit("orca")
-            wait_for(before.held.is_set, "the key is read", told=first.told)
-            if marked:
-                gate.release(before)
-                wait_for(after.held.is_set, "the key is read again", told=first.told)
+            for earlier, read in pairwise([None, *reads]):
+                if earlier is not None:
+                    gate.release(earlier)
+                assert read is not None
+                wait_for(read.held.is_set, "the key is read", told=first.told)
             first.kill()
             assert ("submission" in site.status("orca").get("azureOpenAI", {})) == marked
         with site.operator("operator-2").wait_until_leading():
@@ -281,7 +285,8 @@ def row(scenario: Scenario, narrative: str) -> object:
         row(killed_at("POST", JOBS_PATH, "before"), "killed at the create, which is late"),
         row(killed_at("POST", JOBS_PATH, "before", drop=True), "killed at a create that is lost"),
         row(killed_at("POST", JOBS_PATH, "after"), "killed before the create is answered"),
-        row(killed_at("GET", JOBS_PATH, "after"), "killed at a poll's list"),
+        row(killed_at("GET", JOBS_PATH, "after"), "killed at the search for equal jobs"),
+        row(killed_at("GET", JOBS_PATH, "after", nth=2), "killed at a poll's list"),
         row(killed_at("GET", _EVENTS, "after"), "killed at a job's events"),
         row(killed_at("GET", _CHECKPOINTS, "after"), "killed at a job's checkpoints"),
         row(killed_again_while_it_looks, "killed at the create, and again while it looks"),

@@ -77,7 +77,7 @@ def failed_and_restarted(site: Site) -> None:
 
 
 def deleted_and_created_again(site: Site) -> None:
-    """The second job of the name adopts nothing of the first: neither job nor result."""
+    """The second job of the name adopts nothing of the first unasked: neither job nor result."""
     with site.lone_operator().wait_until_leading():
         first = site.submit("orca")
         site.wait_for_phase("orca", "Succeeded")
@@ -85,6 +85,10 @@ def deleted_and_created_again(site: Site) -> None:
         site.wait_until_gone("orca")
         second = site.submit("orca")
         assert second["metadata"]["uid"] != first["metadata"]["uid"]
+        site.wait_for_reason("orca", "PossibleDuplicate")
+        assert len(site.remote("orca")) == 1
+        annotations = {"finetune.dev/force-new": "true"}
+        site.edit("orca", {"metadata": {"annotations": annotations}})
         status = site.wait_for_phase("orca", "Succeeded")
     newer, older = site.remote("orca")
     assert newer["suffix"] != older["suffix"]
