@@ -113,6 +113,8 @@ class PrepareConfig(ApiModel):
     min_examples: int = 1
     """10 at the hosted service."""
     upload: UploadTarget | None = None
+    validate_only: bool = False
+    """Report, and upload nothing."""
 
 
 class BadRow(ApiModel):

@@ -273,6 +273,11 @@ class FineTuneJobSpec(ApiModel):
     output: Output | None = None
     suspend: bool = False
     """Pause: a hosted job is paused at the service, a pod stops with a checkpoint."""
+    validate_only: bool = False
+    """Stop after the data report: nothing is uploaded, trained or paid.
+
+    To train afterwards, set it to false and ask for a retry.
+    """
     cancel: bool = False
     """Stop for good. Setting it back changes nothing; only a new retry token runs the job again."""
     active_deadline_seconds: Annotated[int, Field(ge=1, le=31_536_000)] | None = None

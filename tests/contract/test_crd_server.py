@@ -24,6 +24,7 @@ def test_what_is_left_out_is_filled_in(crd_server: CrdServer) -> None:
         "method": {"type": "Supervised"},
         "data": {**pod_job()["spec"]["data"], "invalidRows": "Fail"},
         "suspend": False,
+        "validateOnly": False,
         "cancel": False,
         "deletionPolicy": {"job": "Cancel", "model": "Keep"},
         "checkpoints": {"everySeconds": 300, "keep": 2},

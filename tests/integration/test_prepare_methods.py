@@ -11,6 +11,7 @@ from finetune_api.graders import Grader
 from finetune_api.pods import PrepareConfig, RowFormat, UploadTarget
 from finetune_api.reasons import ExitCode, Reason
 from finetune_operator.core.errors import Transient
+from finetune_operator.prepare.__main__ import prepare
 from finetune_operator.prepare.data import CheckedData, prepare_data
 from finetune_operator.prepare.failure import Failure
 from finetune_operator.prepare.places import Places
@@ -186,3 +187,26 @@ async def test_a_service_that_is_away_says_nothing_of_the_grader(
 
     with pytest.raises(Transient):
         await upload(data, target(emulator), places, Grader.model_validate(a_check()))
+
+
+@pytest.mark.parametrize(
+    ("validate_only", "want_files"),
+    [pytest.param(True, 0, id="looked at only"), pytest.param(False, 1, id="uploaded")],
+)
+def test_what_is_only_looked_at_is_not_uploaded(
+    emulator: Emulator, places: Places, tmp_path: Path, validate_only: bool, want_files: int
+) -> None:
+    rows = [preference_row(number) for number in range(20)]
+    config: PrepareConfig = config_of(
+        file_of(write_jsonl(tmp_path / "rows.jsonl", rows)),
+        row_format=RowFormat.PREFERENCE,
+        upload=target(emulator),
+        validate_only=validate_only,
+    )
+
+    report = prepare(config, places)
+
+    assert report.ok
+    assert report.training is not None
+    assert report.training.examples == 20
+    assert len(emulator.files()) == want_files

@@ -73,6 +73,13 @@ def is_finished(status: FineTuneJobStatus) -> bool:
     return found is not None and found.status is not UNKNOWN
 
 
+def has_model(status: FineTuneJobStatus) -> bool:
+    """Whether the job succeeded in training, and not only in looking at its data."""
+    return is_true(status, ConditionType.SUCCEEDED) and is_true(
+        status, ConditionType.TRAINING_COMPLETE
+    )
+
+
 def pause_was_asked(status: FineTuneJobStatus) -> bool:
     """Whether a pause was begun or done on the user's request; written before it is begun."""
     return get(status, ConditionType.SUSPENDED) is not None
@@ -203,6 +210,13 @@ def succeeded(message: str) -> Summary:
         ready=TRUE,
         extra=(done, trained, Fact(type=ConditionType.CANCELLED, status=None)),
     )
+
+
+def validated(message: str) -> Summary:
+    """Done, as only the data was to be looked at."""
+    reason = Reason.DATA_ACCEPTED
+    fact = Fact(type=ConditionType.SUCCEEDED, status=TRUE, reason=reason, message=message)
+    return Summary(phase=Phase.SUCCEEDED, reason=reason, message=message, ready=TRUE, extra=(fact,))
 
 
 _NEW_JOB = "new FineTuneJob"

@@ -69,6 +69,8 @@ def _stage(seen: Observed, policy: Policy) -> Outcome:
         if accepted is None:
             return prepare_stage.decide(seen, policy)
         seen = replace(seen, job=seen.job.model_copy(update={"status": accepted}))
+    if not under_way and seen.job.spec.validate_only:
+        return prepare_stage.validated(seen)
     if ending.is_hosted(seen):
         return azure_stage.decide(seen, policy)
     return kubernetes_stage.decide(seen, policy)
@@ -111,7 +113,7 @@ def _finished(seen: Observed) -> Outcome:
     if token is None:
         current = conditions.restamp(seen.job.status, seen.job.metadata)
         return replace(ending.clean_up(seen), status=current, summary=_edited_since(seen))
-    succeeded = conditions.is_true(seen.job.status, ConditionType.SUCCEEDED)
+    succeeded = conditions.has_model(seen.job.status)
     if seen.job.spec.cancel or succeeded:
         return Outcome(
             status=seen.job.status.model_copy(update={"last_handled_retry_at": token}),

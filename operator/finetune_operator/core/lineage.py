@@ -100,8 +100,15 @@ def _result_of(seen: Observed, ref: JobRef) -> str:
 def _check_end(parent: FineTuneJob, ref: JobRef) -> None:
     """The parent must have succeeded."""
     status = parent.status
-    if conditions.is_true(status, ConditionType.SUCCEEDED):
+    if conditions.has_model(status):
         return
+    if conditions.is_true(status, ConditionType.SUCCEEDED):
+        raise _NotYetError(
+            Reason.PARENT_FAILED,
+            f"FineTuneJob {ref.name} of `model.jobRef` has only looked at its data: set its"
+            " validateOnly to false and ask for a retry",
+            told=True,
+        )
     if conditions.is_finished(status):
         raise _NotYetError(
             Reason.PARENT_FAILED,

@@ -82,6 +82,7 @@ def spec_digest(job: FineTuneJob, retry: str | None = None) -> str:
         "method": spec.method.model_dump(mode="json"),
         "data": spec.data.model_dump(),
         "retry": retry or job.status.last_handled_retry_at,
+        "validateOnly": spec.validate_only,
         "hosted": None if hosted is None else hosted.model_dump(),
         "maxSequenceLength": (
             spec.hyperparameters.max_sequence_length if spec.hyperparameters else None

@@ -122,6 +122,7 @@ def prepare_config(
         epochs=asked.epochs,
         min_examples=min_examples,
         upload=upload,
+        validate_only=job.spec.validate_only,
     )
 
 

@@ -182,6 +182,14 @@ def accepted_status(seen: Observed) -> FineTuneJobStatus | None:
     return conditions.merge(status, [fact], generation=generation, now=seen.now)
 
 
+def validated(seen: Observed) -> Outcome:
+    """The end of a job that only looks at its data."""
+    fact = conditions.get(seen.job.status, ConditionType.DATA_VALID)
+    said = fact.message if fact else "The data is in order"
+    message = f"{said}, and nothing is trained: set validateOnly to false and ask for a retry"
+    return Outcome(status=seen.job.status, summary=conditions.validated(message), finished=True)
+
+
 def _accept(status: FineTuneJobStatus, report: PrepareReport, digest: str) -> FineTuneJobStatus:
     data = DataStatus(training=report.training, validation=report.validation, spec_digest=digest)
     if report.training_file_id is None:

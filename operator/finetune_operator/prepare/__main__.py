@@ -65,7 +65,7 @@ def prepare(config: PrepareConfig, places: Places) -> PrepareReport:
         report = PrepareReport(
             ok=True, training=data.training_report(), validation=data.validation_report()
         )
-        if config.upload is None:
+        if config.upload is None or config.validate_only:
             return report
         # Only hosted jobs pay for the import of their client (a second, 60 MB).
         from finetune_operator.prepare.upload import upload

@@ -73,6 +73,13 @@ def in_a_circle() -> tuple[FineTuneJob, ...]:
         pytest.param((a_parent(),), "WaitingForParent", "which is Running", False, id="running"),
         pytest.param((a_bad_parent(),), "ParentFailed", "retry it, or .* Row 3", True, id="failed"),
         pytest.param(
+            (over(a_parent(), conditions.validated("In order")),),
+            "ParentFailed",
+            "only looked at its data",
+            True,
+            id="validated",
+        ),
+        pytest.param(
             (a_good_parent(**{"azureOpenAI.endpoint": "https://other.openai.azure.com"}),),
             "ParentElsewhere",
             "at https://other.openai.azure.com",

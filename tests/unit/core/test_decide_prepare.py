@@ -364,3 +364,34 @@ def test_a_retry_reads_the_data_again_under_a_name_that_is_free() -> None:
 
 def test_data_that_is_in_order_is_not_read_twice() -> None:
     assert isinstance(decide(seen(prepared(a_job())), POLICY).action, WriteStatus)
+
+
+@pytest.mark.parametrize(
+    "hosted", [pytest.param(True, id="hosted"), pytest.param(False, id="here")]
+)
+def test_a_job_that_only_validates_ends_with_its_report(hosted: bool) -> None:
+    job = a_job(hosted=hosted, spec={"validateOnly": True})
+    plan = _ended(job, DONE, a_data_report())
+
+    assert plan.action is None
+    assert plan.status.phase == Phase.SUCCEEDED
+    assert conditions.is_true(plan.status, ConditionType.SUCCEEDED)
+    assert conditions.is_true(plan.status, ConditionType.DATA_VALID)
+    assert not conditions.has_model(plan.status)
+    assert plan.status.data is not None
+    assert plan.status.data.training is not None
+    assert (plan.status.attempts, plan.status.started_generation) == (None, None)
+    assert "validateOnly" in (plan.status.message or "")
+
+
+def test_after_a_validation_a_retry_trains() -> None:
+    validated = conditions.summarise(
+        FineTuneJobStatus(), conditions.validated("In order"), meta=a_job().metadata, now=at(-60)
+    )
+    job = a_job(annotations={RETRY_ANNOTATION: "now"}, status=validated)
+
+    action = decide(seen(job), POLICY).action
+
+    assert isinstance(action, WriteStatus)
+    assert action.status.last_handled_retry_at == "now"
+    assert not conditions.is_finished(action.status)

@@ -198,16 +198,19 @@ class HostedBackend:
         return remote
 
     async def equal(self, job: FineTuneJob, digest: str) -> tuple[RemoteJob, ...]:
-        """Jobs of the last 30 days that train the same and are not dead, newest first."""
+        """Jobs of the last 30 days that train the same and are not dead, newest first.
+
+        One page: an account keeps no more than that.
+        """
         oldest = datetime.now(UTC) - _REMEMBERED
-        found: list[RemoteJob] = []
-        async with aclosing(self._account(job).service.newest()) as newest:
-            async for remote in newest:
-                if remote.created_at < oldest:
-                    break
-                if bears(remote, digest) and not is_dead(remote):
-                    found.append(remote)
-        return tuple(found)
+        async with aclosing(self._account(job).service.pages()) as pages:
+            async for page in pages:
+                return tuple(
+                    remote
+                    for remote in page
+                    if bears(remote, digest) and not is_dead(remote) and remote.created_at > oldest
+                )
+        return ()
 
     async def results(self, job: FineTuneJob, file_id: str) -> tuple[StepFigures, ...]:
         """The figures of every step, from the hosted job's result file."""
