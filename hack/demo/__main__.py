@@ -16,6 +16,7 @@ from demo.ask import ask
 from demo.plot import text_plot
 from deploy import install
 from deploy.tools import environment, kubectl
+from finetune_api.constants import FORCE_NEW_ANNOTATION
 
 _EXAMPLES = Path(__file__).parents[2] / "examples"
 _NAMES = ("sft-smollm2-gsm8k", "sft-azure-gsm8k")
@@ -62,6 +63,8 @@ def _apply() -> None:
     _in_demo("apply", "--server-side", "-f", str(data))
     for name in _NAMES:
         _in_demo("apply", "-f", str(_EXAMPLES / f"{name}.yaml"))
+    # The emulated account keeps the model of an earlier demo, which would be asked about first.
+    _in_demo("annotate", "finetunejobs", *_NAMES, f"{FORCE_NEW_ANNOTATION}=true")
 
 
 def _follow() -> None:

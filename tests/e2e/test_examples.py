@@ -8,6 +8,7 @@ import yaml
 
 from deploy.install import API_KEY, HUB, SYSTEM
 from deploy.tools import kubectl
+from finetune_api.constants import FORCE_NEW_ANNOTATION
 from support.e2e import TRAINED, Run, Space
 from support.e2e_cluster import Json
 from support.e2e_objects import MODEL, may_read, script_pod, secret
@@ -68,6 +69,8 @@ def examples(space: Space, training: None) -> Applied:
     kubectl("apply", "-n", space.name, "--server-side", "-f", str(data))
     for name in NAMES:
         kubectl("apply", "-n", space.name, "-f", str(EXAMPLES / f"{name}.yaml"))
+    # The account may keep what an earlier run trained from the same example.
+    kubectl("annotate", "-n", space.name, "ftj", NAMES[1], f"{FORCE_NEW_ANNOTATION}=true")
     return Applied(space, {name: found(space, name) for name in NAMES})
 
 

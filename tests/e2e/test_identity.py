@@ -12,6 +12,7 @@ import yaml
 
 from deploy.install import EMULATOR, SYSTEM
 from deploy.tools import kubectl
+from finetune_api.constants import FORCE_NEW_ANNOTATION
 from support.builders_api import Manifest
 from support.e2e import SOON, TRAINED, Space
 from support.e2e_objects import SECRET, hosted, may_be, obj
@@ -66,6 +67,7 @@ def test_the_example_needs_only_its_placeholders_filled_in(keyless: Space) -> No
     assert identity["serviceAccountName"] == ACCOUNT
     identity.update(tenantID=TENANT, clientID=CLIENT)
     given["spec"]["azureOpenAI"]["endpoint"] = f"https://{EMULATOR}"
+    given["metadata"]["annotations"] = {FORCE_NEW_ANNOTATION: "true"}  # the account keeps others'
     data = EXAMPLES / "data" / "gsm8k-configmap.yaml"
     kubectl("apply", "-n", keyless.name, "--server-side", "-f", str(data))
     federate(keyless)

@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 from deploy.install import EMULATOR
+from finetune_api.constants import FORCE_NEW_ANNOTATION
 from support.builders_api import Manifest, changed, hosted_job, pod_job
 from support.chat_rows import assistant, row, user
 
@@ -49,14 +50,16 @@ def queued(name: str = "queued", **changes: Any) -> Manifest:
 
 
 def hosted(name: str = "hosted", **changes: Any) -> Manifest:
-    """A job at the emulated account."""
+    """A job at the emulated account, which keeps what equal jobs of other tests trained."""
     spec: dict[str, Any] = {
         "spec.hyperparameters": {"epochs": 1, "batchSize": 8},
         "spec.data.training.configMap": {"name": DATA, "key": "train.jsonl"},
         "spec.azureOpenAI.endpoint": f"https://{EMULATOR}",
         "spec.azureOpenAI.auth.apiKeySecretRef": {"name": SECRET, "key": "key"},
     }
-    return changed(hosted_job(name), spec | {f"spec.{path}": v for path, v in changes.items()})
+    manifest = changed(hosted_job(name), spec | {f"spec.{p}": v for p, v in changes.items()})
+    manifest["metadata"]["annotations"] = {FORCE_NEW_ANNOTATION: "true"}
+    return manifest
 
 
 def obj(kind: str, name: str, api_version: str = "v1", **members: Any) -> Manifest:
