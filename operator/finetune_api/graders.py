@@ -20,8 +20,8 @@ from pydantic import (
 
 from finetune_api.schema import Shape, Shaped, cel, validations
 
-MAX_SOURCE_LENGTH = 256 * 1024
-"""Of a python grader: what the service takes."""
+MAX_SOURCE_LENGTH = 32 * 1024
+"""Of a python grader: the service takes more, but a pod's annotation carries it."""
 MAX_PARTS = 16
 """Graders within a multi grader."""
 

@@ -71,7 +71,9 @@ def parse_prompt(
     item = item_of(row)
     check_texts(item, "the row")
     if missing := lacks(members, item):
-        raise RowProblem(f"the grader reads {missing}, which the row does not have; add it")
+        raise RowProblem(
+            f"the grader reads {str(missing)[:100]}, which the row does not have; add it"
+        )
     return PromptRow(
         messages=messages,
         tools=row.get("tools"),

@@ -8,13 +8,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from finetune_api.constants import FINALIZER
+from finetune_api.constants import ADOPT_ANNOTATION, FINALIZER
 from finetune_api.job import FineTuneJob, ObjectMeta
 from finetune_api.reasons import Phase, Reason
 from finetune_api.status import FineTuneJobStatus
 from finetune_operator.acting import Actor, Outside
 from finetune_operator.adapters.refusals import NamespaceTerminating
-from finetune_operator.adapters.store import Json, Key
+from finetune_operator.adapters.store import Json, Key, key_of
 from finetune_operator.backends.kubernetes.facts import child_job, child_pod, is_controlled_by
 from finetune_operator.core import conditions, ending, plan, statuses
 from finetune_operator.core.decide import decide
@@ -112,6 +112,7 @@ class Reconciler:
             job=job,
             now=now,
             parents=self._parents(key, job),
+            followed_by=self._follower(job),
             jobs=jobs,
             pods=pods,
             departed=child_pod(departed) if departed is not None else None,
@@ -149,6 +150,21 @@ class Reconciler:
                 break
             known.add(job.metadata.name)
         return tuple(parents)
+
+    def _follower(self, job: FineTuneJob) -> str | None:
+        """Another object that follows the hosted job which this one is asked to adopt."""
+        asked = job.metadata.annotations.get(ADOPT_ANNOTATION)
+        if not asked or job.status.attempt:
+            return None
+        return next(
+            (
+                str(key_of(obj))
+                for obj in self._out.store.jobs()
+                if _dug(obj, "status", "azureOpenAI", "jobID") == asked
+                and obj["metadata"]["uid"] != job.metadata.uid
+            ),
+            None,
+        )
 
     def _remote(self, key: Key, job: FineTuneJob) -> Remote | None:
         """The hosted job; one that we let go of is nobody's business any more."""
@@ -207,8 +223,7 @@ class Reconciler:
     async def _unreadable(self, raw: Json, error: ValidationError) -> None:
         """An object stored under another schema: say so instead of ignoring it."""
         meta = ObjectMeta.model_validate(raw["metadata"])
-        where = ".".join(str(part) for part in error.errors()[0]["loc"])
-        message = f"The object does not fit this operator's schema at {where}: apply it again"
+        message = _what_does_not_fit(error)
         if meta.deletion_timestamp is not None and FINALIZER in meta.finalizers:
             remote = _dug(raw, "status", "azureOpenAI", "jobID")
             logger.error("Let go of an object that cannot be read: remote=%s", remote)
@@ -231,6 +246,17 @@ class Reconciler:
             now=self._out.now(),
         )
         await self._writer.status_of(meta, status, told)
+
+
+def _what_does_not_fit(error: ValidationError) -> str:
+    """Our own sentence where a rule of ours is broken that the API server cannot see."""
+    found = error.errors()
+    ours = next((each for each in found if each["type"] == "value_error"), None)
+    where = ".".join(str(part) for part in (ours or found[-1])["loc"])
+    if ours is None:
+        return f"The object does not fit this operator's schema at {where}: apply it again"
+    said = ours["msg"].removeprefix("Value error, ")
+    return f"{where}: {said}: correct it and apply it again"
 
 
 def _dug(found: Any, *path: str) -> Any:

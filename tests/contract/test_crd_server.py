@@ -73,10 +73,10 @@ def test_unknown_fields_are_pruned(crd_server: CrdServer, path: str, parent: str
 
 def test_kubectl_names_an_unknown_field_instead(crd_server: CrdServer, tmp_path: Path) -> None:
     manifest = tmp_path / "job.json"
-    manifest.write_text(json.dumps(pod_job(validateOnly=True)))
+    manifest.write_text(json.dumps(pod_job(evaluation={})))
     with pytest.raises(subprocess.CalledProcessError) as refused:
         crd_server.kubectl("apply", "-f", str(manifest), "--dry-run=server")
-    assert 'unknown field "spec.validateOnly"' in refused.value.stderr
+    assert 'unknown field "spec.evaluation"' in refused.value.stderr
 
 
 def test_what_stands_in_a_toleration_is_kept(crd_server: CrdServer) -> None:

@@ -28,11 +28,12 @@ from finetune_operator.core import (
     twice,
 )
 from finetune_operator.core.conditions import TRUE, Fact, Summary, timestamp
-from finetune_operator.core.observed import Figures, Observed, Remote, RemoteJob
+from finetune_operator.core.observed import ChildState, Figures, Observed, Remote, RemoteJob
 from finetune_operator.core.outcome import Outcome
 from finetune_operator.core.plan import (
     AddFinalizer,
     Authenticate,
+    DeleteChild,
     DropFinalizer,
     ExportResult,
     Policy,
@@ -72,9 +73,13 @@ def decide(seen: Observed, policy: Policy) -> Outcome:
 
 def adopt(seen: Observed, job_id: str) -> Outcome:
     """Follow a job made elsewhere: nothing is prepared, nothing is paid."""
+    active = (child for child in seen.jobs if child.state is ChildState.ACTIVE)
+    for child in active:
+        if not child.deleting:  # it would upload what nobody uses
+            return Outcome(action=DeleteChild(name=child.name, uid=child.uid))
     if not seen.found.authenticated:
         return Outcome(action=Authenticate())
-    return finalizer(seen) or twice.adopted(seen, job_id)
+    return finalizer(seen) or twice.adopt(seen, job_id)
 
 
 def finalizer(seen: Observed) -> Outcome | None:
@@ -155,6 +160,12 @@ def follow(seen: Observed, remote: Remote, job: RemoteJob) -> FineTuneJobStatus:
 def _known(figures: Figures) -> Metrics | None:
     told = progress.metrics(figures)
     return None if told == Metrics() else told
+
+
+def _updated(known: Metrics | None, figures: Figures) -> Metrics | None:
+    """What the result file lacks stays as the events told it."""
+    told = progress.metrics(figures).model_dump(by_alias=False, exclude_none=True)
+    return (known or Metrics()).model_copy(update=told) if told else known
 
 
 _ECHO = {
@@ -252,7 +263,7 @@ def _succeeded(
             update={
                 "result": Result(model=model, checkpoints=checkpoints),
                 "progress": progress.completed(done, seen.now),
-                "metrics": _known(fitting.final(steps)) or done.metrics,
+                "metrics": _updated(done.metrics, fitting.final(steps)),
             }
         ),
         summary=replace(summary, extra=(*summary.extra, *fitting.facts(steps, checkpoints or ()))),

@@ -233,6 +233,8 @@ class Observed:
     parents: tuple[FineTuneJob, ...] = ()
     """The job of `model.jobRef`, that one's, and so on, up to the first that is not there or that
     stands here already."""
+    followed_by: str | None = None
+    """The FineTuneJob that already follows the hosted job which an annotation asks to adopt."""
     jobs: tuple[ChildJob, ...] = ()
     pods: tuple[ChildPod, ...] = ()
     departed: ChildPod | None = None

@@ -71,9 +71,13 @@ def prepare(config: PrepareConfig, places: Places) -> PrepareReport:
         from finetune_operator.prepare.upload import upload
 
         files = asyncio.run(upload(data, config.upload, places, config.grader))
-        return report.model_copy(
-            update={"training_file_id": files.training, "validation_file_id": files.validation}
-        )
+        uploaded: dict[str, object] = {
+            "training_file_id": files.training,
+            "validation_file_id": files.validation,
+        }
+        if files.hint is not None:
+            uploaded["training"] = data.training_report(files.hint)
+        return report.model_copy(update=uploaded)
 
 
 def _end(found: Failure, places: Places) -> int:

@@ -71,10 +71,11 @@ class CheckedData:
         path = (self.validation or self.training).path
         return item_of(json_object(next(iter(JsonLines(path)))))
 
-    def training_report(self) -> DataSetReport:
-        """What status says of the training data."""
+    def training_report(self, *hints: str) -> DataSetReport:
+        """What status says of the training data, after what was found out besides."""
         check = self.training.check
-        warnings = training_warnings(check, has_validation=self.validation is not None)
+        found = training_warnings(check, has_validation=self.validation is not None)
+        warnings = [*hints, *found]
         if self.hosted and check.size > _LARGE_UPLOAD:
             warnings.append(
                 f"{check.size // 1_000_000} MB: jobs with more than 150 MB have been seen to fail "

@@ -47,6 +47,8 @@ class Uploaded:
 
     training: str
     validation: str | None
+    hint: str | None = None
+    """What trying the grader has shown, if anything."""
 
 
 async def upload(
@@ -64,8 +66,9 @@ async def upload(
     async with connect(target, places) as client:
         with explained(target):
             patience = Patience(target, BUSY_SECONDS)
+            hint = None
             if grader is not None:
-                await try_grader(client, patience, grader, data.first_item())
+                hint = await try_grader(client, patience, grader, data.first_item())
             account = _Account(client, patience)
             known = [stored async for stored in account.stored()]
             training = await account.file_of(data.training, "train", known)
@@ -78,7 +81,8 @@ async def upload(
             await account.wait_until_processed(data.training, training)
             if data.validation and validation:
                 await account.wait_until_processed(data.validation, validation)
-    return Uploaded(training=training.id, validation=validation.id if validation else None)
+    held_out = validation.id if validation else None
+    return Uploaded(training=training.id, validation=held_out, hint=hint)
 
 
 class _Account:

@@ -257,11 +257,28 @@ STEPS = (
             id="rewards",
         ),
         pytest.param("step,train_loss\n", (), id="no steps"),
+        pytest.param(
+            "step,train_loss\r1,2.5\r",
+            (StepFigures(step=1, figures=Figures(train_loss=2.5)),),
+            id="lines that end as they once did",
+        ),
         pytest.param("", (), id="nothing at all"),
     ],
 )
 def test_a_result_file(text: str, want: tuple[StepFigures, ...]) -> None:
     assert wire.results(text) == want
+
+
+@pytest.mark.parametrize(
+    ("text", "want"),
+    [
+        pytest.param('step,train_loss\n"' + "x" * 140_000, "not a table", id="a quote without end"),
+        pytest.param("step,train_loss\n" + "1,2\n" * 2_100_000, "too large", id="8 MiB"),
+    ],
+)
+def test_a_result_file_that_holds_up_nobody(text: str, want: str) -> None:
+    with pytest.raises(wire.Unusable, match=want):
+        wire.results(text)
 
 
 def test_a_result_file_that_is_none() -> None:

@@ -1,5 +1,6 @@
 """A job at the service that trains the same: taken over, asked about, or paid for once more."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,16 +10,20 @@ from finetune_api.job import FineTuneJob
 from finetune_api.reasons import ConditionType, Reason
 from finetune_operator.core import conditions, names
 from finetune_operator.core.decide import decide
-from finetune_operator.core.observed import RemoteJob
+from finetune_operator.core.observed import Found, Observed, Remote, RemoteJob
 from finetune_operator.core.plan import (
     AddFinalizer,
     Authenticate,
     CancelRemote,
+    DeleteChild,
     FindEqual,
+    Refresh,
     WriteStatus,
 )
 from support.builders import (
     POLICY,
+    UNKNOWN_REMOTE,
+    a_child,
     a_job,
     a_remote,
     at,
@@ -100,12 +105,67 @@ def test_a_job_made_elsewhere_is_followed_without_reading_any_data() -> None:
     assert decide(seen(job), POLICY).action == Authenticate()
     assert decide(seen(job, authenticated=True), POLICY).action == AddFinalizer()
     held = a_job(hosted=True, held=True, annotations={ADOPT_ANNOTATION: "ftjob-5"})
-    action = decide(seen(held, authenticated=True), POLICY).action
+    assert decide(seen(held, authenticated=True), POLICY).action == Refresh(job_id="ftjob-5")
+    action = decide(asked(held, a_remote("running")), POLICY).action
     assert isinstance(action, WriteStatus)
     assert not action.records_submission
     part = action.status.azure_open_ai
     assert part is not None
     assert (part.job_id, part.submission) == ("ftjob-5", None)
+
+
+def asked(job: FineTuneJob, remote: Remote, **fields: Any) -> Observed:
+    """The service was asked about the job of the annotation."""
+    return replace(seen(job, **fields), found=Found(authenticated=True, remote=remote))
+
+
+@pytest.mark.parametrize(
+    ("adopt", "remote", "followed_by", "want"),
+    [
+        pytest.param("ftjob-x", UNKNOWN_REMOTE, None, "does not know job ftjob-x", id="unknown"),
+        pytest.param("x" * 300, UNKNOWN_REMOTE, None, "does not know job xxx", id="far too long"),
+        pytest.param(
+            "ftjob-5", UNKNOWN_REMOTE, "team-b/tune", "team-b/tune follows", id="another object's"
+        ),
+    ],
+)
+def test_what_cannot_be_adopted_begins_nothing(
+    adopt: str, remote: Remote, followed_by: str | None, want: str
+) -> None:
+    job = a_job(hosted=True, held=True, annotations={ADOPT_ANNOTATION: adopt})
+
+    plan = decide(asked(job, remote, followed_by=followed_by), POLICY)
+
+    assert (plan.action, plan.status.attempts) == (None, None)
+    assert want in (plan.status.message or "")
+    assert conditions.is_true(plan.status, ConditionType.STALLED)
+
+
+def test_what_is_still_prepared_is_not_uploaded_for_nothing() -> None:
+    job = a_job(hosted=True, annotations={ADOPT_ANNOTATION: "ftjob-5"})
+    child = a_child(job, prepare=0)
+
+    assert isinstance(decide(seen(job, child), POLICY).action, DeleteChild)
+
+
+def test_a_job_that_is_retried_may_take_over_what_it_was_asked_about() -> None:
+    job = annotated(**{ADOPT_ANNOTATION: "ftjob-9"})
+    job = job.model_copy(update={"status": job.status.model_copy(update={"attempt": 1})})
+
+    action = decide(seen(job, authenticated=True, equals=(a_twin(),)), POLICY).action
+
+    assert isinstance(action, WriteStatus)
+    part = action.status.azure_open_ai
+    assert part is not None
+    assert part.job_id == "ftjob-9"
+
+
+def test_no_is_no() -> None:
+    job = annotated(**{FORCE_NEW_ANNOTATION: "false"})
+
+    plan = decide(seen(job, authenticated=True, equals=(a_twin(),)), POLICY)
+
+    assert reason_of(plan) == Reason.POSSIBLE_DUPLICATE
 
 
 def test_a_job_that_has_started_adopts_nothing() -> None:

@@ -4,6 +4,7 @@ Every request is sent once: waiting and trying again are the callers' business. 
 only. Must not know of FineTuneJobs, polls or statuses.
 """
 
+import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from datetime import UTC, datetime
@@ -172,18 +173,22 @@ class FineTuningService:
         """The figures of every step, from a job's result file."""
         call = self._call(Purpose.LIST)
         try:
-            return await ask(
+            text = await ask(
                 "results",
                 lambda: self._files.content(file_id),
-                wire.results,
+                str,
                 timeout=self._settings.request_timeout,
                 count=self._count,
                 decode=str,
             )
+            # Seconds for many steps, in which the lease must be renewed.
+            return await asyncio.to_thread(wire.results, text)
         except Refused as refused:
             raise self._refusal(refused.answer, call) from None
         except Unanswered as lost:
             raise self._lost(lost, call) from None
+        except ValueError:
+            raise no_answer(call) from None
 
     async def _change(
         self, operation: str, job_id: str, send: _Send, wanted: frozenset[str]

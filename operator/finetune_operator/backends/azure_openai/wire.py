@@ -26,6 +26,8 @@ Json = Mapping[str, Any]
 T = TypeVar("T")
 
 _AUTOMATIC = -1
+_LARGEST_RESULTS = 8 * 1024 * 1024
+"""Characters: a hundred thousand steps."""
 _COMMON = frozenset({"n_epochs", "batch_size", "learning_rate_multiplier"})
 """Hyperparameters that every method has."""
 _TEXT_LIMIT = 253
@@ -103,13 +105,18 @@ def details(events: Sequence[Json], checkpoints: Sequence[Json]) -> RemoteDetail
 
 def results(text: str) -> tuple[StepFigures, ...]:
     """The rows of a result file, by the names in its head; in base64 too, as it once came."""
+    if len(text) > _LARGEST_RESULTS:
+        raise Unusable("too large a result file")
     if "," not in text:
         text = base64.b64decode("".join(text.split()), validate=True).decode()
-    rows = csv.DictReader(io.StringIO(text))
-    read = [(_count(row.get("step")), row) for row in rows]
-    return tuple(
-        StepFigures(step=step, figures=_figures(row)) for step, row in read if step is not None
-    )
+    rows = csv.DictReader(io.StringIO(text, newline=None))
+    try:
+        read = ((_count(row.get("step")), row) for row in rows)
+        return tuple(
+            StepFigures(step=step, figures=_figures(row)) for step, row in read if step is not None
+        )
+    except csv.Error:
+        raise Unusable("not a table") from None
 
 
 def _figures(row: Json) -> Figures:

@@ -27,11 +27,14 @@ from finetune_operator.adapters.resources import (
 from finetune_operator.adapters.store import Key, Store, key_of, version_of
 from finetune_operator.backends.kubernetes.facts import Json, is_controlled_by, object_event
 from finetune_operator.core import child_jobs, manifests, names, podconfig
-from finetune_operator.core.errors import Transient
+from finetune_operator.core.errors import Terminal, Transient
 from finetune_operator.core.manifests import Surroundings
 from finetune_operator.core.mounts import Manifest
 from finetune_operator.core.observed import ObjectEvent
 from finetune_operator.core.pod_story import output_location
+
+_LARGEST_GRADER = 48 * 1024
+"""Characters: beside two files of authorities, what annotations can carry."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +68,12 @@ class Cluster:
             allowed_ranges=list(self._ranges.allowed),
             denied_ranges=list(self._ranges.denied),
         )
+        if config.grader and len(config.grader.model_dump_json()) > _LARGEST_GRADER:
+            raise Terminal(
+                Reason.CONFIG_INVALID,
+                f"spec.method.reinforcement.grader is larger than {_LARGEST_GRADER // 1024} KiB"
+                " in all: shorten its programs and texts.",
+            )
         name = names.prepare_name(job, retry)
         await self._check_result_name(job)
         await self.ensure_account(job.metadata.namespace)
