@@ -10,6 +10,7 @@ from finetune_operator.core import conditions
 from finetune_operator.core.errors import Conflict
 from support.builders_api import hosted_job, pod_job
 from support.fake_api import Json
+from support.graders import a_check
 from support.rounds import key, memory_of, reason_of, running_hosted, status_of, stored, until, work
 from support.world import NAMESPACE, World
 
@@ -108,6 +109,18 @@ async def test_a_spec_that_cannot_be_read_is_told(world: World) -> None:
     world.wake(key("tune"))
     await work(world)
     assert world.api.writes() == before
+
+
+async def test_a_rule_that_the_api_server_cannot_see_is_told_in_its_own_words(
+    world: World,
+) -> None:
+    """Of a grader's `input`, which has no type in the schema, nothing is checked before."""
+    grader = a_check(input=[{"role": "user", "content": "x"}])
+    method = {"type": "Reinforcement", "reinforcement": {"grader": grader}}
+    world.create_job(hosted_job("tune", method=method))
+    await until(world, lambda: reason_of(world, "tune") == Reason.INVALID_SPEC)
+    message = status_of(world, "tune").message or ""
+    assert "`input` of a string_check grader must be a string: correct it" in message
 
 
 async def test_an_end_is_not_overwritten_because_the_spec_cannot_be_read(world: World) -> None:
