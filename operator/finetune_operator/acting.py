@@ -193,11 +193,7 @@ class Actor:
 
     def _unfollowed(self, job: FineTuneJob, remotes: Sequence[RemoteJob]) -> Iterator[RemoteJob]:
         """Those that no other FineTuneJob has submitted or follows."""
-        parts = [
-            obj.get("status", {}).get("azureOpenAI", {})
-            for obj in self._out.store.jobs()
-            if obj["metadata"]["uid"] != job.metadata.uid
-        ]
+        parts = [part for _, part in self._out.store.hosted_parts(but=job.metadata.uid)]
         ids = {part.get("jobID") for part in parts}
         markers = {part["submission"]["marker"] for part in parts if part.get("submission")}
         for remote in remotes:

@@ -14,9 +14,9 @@ from finetune_api.reasons import Phase, Reason
 from finetune_api.status import FineTuneJobStatus
 from finetune_operator.acting import Actor, Outside
 from finetune_operator.adapters.refusals import NamespaceTerminating
-from finetune_operator.adapters.store import Json, Key, key_of
+from finetune_operator.adapters.store import Json, Key
 from finetune_operator.backends.kubernetes.facts import child_job, child_pod, is_controlled_by
-from finetune_operator.core import conditions, ending, plan, statuses
+from finetune_operator.core import attempts, conditions, ending, plan, statuses
 from finetune_operator.core.decide import decide
 from finetune_operator.core.errors import Conflict, OperatorError, Terminal, endured
 from finetune_operator.core.observed import Found, Observed, Remote
@@ -134,7 +134,9 @@ class Reconciler:
         )
 
     def _parents(self, key: Key, job: FineTuneJob) -> tuple[FineTuneJob, ...]:
-        """The jobs that this one starts from, the nearest first."""
+        """The jobs that this one starts from, the nearest first; none once it has started."""
+        if not attempts.is_over(job.status):
+            return ()
         parents: list[FineTuneJob] = []
         known = {job.metadata.name}
         while (ref := job.spec.model.job_ref) is not None:
@@ -156,15 +158,8 @@ class Reconciler:
         asked = job.metadata.annotations.get(ADOPT_ANNOTATION)
         if not asked or job.status.attempt:
             return None
-        return next(
-            (
-                str(key_of(obj))
-                for obj in self._out.store.jobs()
-                if _dug(obj, "status", "azureOpenAI", "jobID") == asked
-                and obj["metadata"]["uid"] != job.metadata.uid
-            ),
-            None,
-        )
+        parts = self._out.store.hosted_parts(but=job.metadata.uid)
+        return next((str(key) for key, part in parts if part.get("jobID") == asked), None)
 
     def _remote(self, key: Key, job: FineTuneJob) -> Remote | None:
         """The hosted job; one that we let go of is nobody's business any more."""

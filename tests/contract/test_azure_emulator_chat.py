@@ -23,18 +23,6 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
 
 
 @pytest.fixture
-def emulator(running: Emulator) -> Emulator:
-    running.reset()
-    return running
-
-
-@pytest.fixture
-async def client(emulator: Emulator) -> AsyncIterator[openai.AsyncOpenAI]:
-    async with v1_client(emulator) as client:
-        yield client
-
-
-@pytest.fixture
 async def dated(emulator: Emulator) -> AsyncIterator[openai.AsyncOpenAI]:
     async with dated_client(emulator) as client:
         yield client

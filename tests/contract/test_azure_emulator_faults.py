@@ -3,7 +3,7 @@
 import asyncio
 import ssl
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 
 import aiohttp
 import openai
@@ -30,18 +30,6 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
     options = ["--pending-polls=0"]
     with Emulator(tmp_path_factory.mktemp("azure"), speed=0, options=options) as emulator:
         yield emulator
-
-
-@pytest.fixture
-def emulator(running: Emulator) -> Emulator:
-    running.reset()
-    return running
-
-
-@pytest.fixture
-async def client(emulator: Emulator) -> AsyncIterator[openai.AsyncOpenAI]:
-    async with v1_client(emulator) as client:
-        yield client
 
 
 @pytest.fixture

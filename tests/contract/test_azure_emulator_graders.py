@@ -1,6 +1,6 @@
 """Graders tried out at the emulator, with the official client: what they give, how they fail."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ import httpx2
 import openai
 import pytest
 
-from support.azure_account import dated_client, v1_client
+from support.azure_account import dated_client
 from support.azure_rows import EXACT
 from support.certificates import ServerCertificate, make_server_certificate
 from support.emulator import Emulator
@@ -69,18 +69,6 @@ def running(tmp_path_factory: pytest.TempPathFactory, tls: ServerCertificate) ->
     options = [f"--endpoint-ca-file={tls.ca}"]
     with Emulator(tmp_path_factory.mktemp("azure"), speed=0, options=options) as emulator:
         yield emulator
-
-
-@pytest.fixture
-def emulator(running: Emulator) -> Emulator:
-    running.reset()
-    return running
-
-
-@pytest.fixture
-async def client(emulator: Emulator) -> AsyncIterator[openai.AsyncOpenAI]:
-    async with v1_client(emulator) as client:
-        yield client
 
 
 @pytest.fixture

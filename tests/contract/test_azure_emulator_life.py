@@ -2,14 +2,14 @@
 
 import csv
 import io
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import openai
 import pytest
 from openai.types.fine_tuning import FineTuningJob
 
-from support.azure_account import chat_rows, submit, upload, v1_client
+from support.azure_account import chat_rows, submit, upload
 from support.emulator import RAI_AFTER_TRAINING, RAI_BEFORE_TRAINING, Emulator
 
 QUEUE, STEP, SILENCE, PAUSING, RESUMING = 100, 10, 1000, 60, 30
@@ -27,18 +27,6 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
     ]
     with Emulator(tmp_path_factory.mktemp("azure"), speed=0, options=pace) as emulator:
         yield emulator
-
-
-@pytest.fixture
-def emulator(running: Emulator) -> Emulator:
-    running.reset()
-    return running
-
-
-@pytest.fixture
-async def client(emulator: Emulator) -> AsyncIterator[openai.AsyncOpenAI]:
-    async with v1_client(emulator) as client:
-        yield client
 
 
 async def twenty_steps(client: openai.AsyncOpenAI, **options: Any) -> FineTuningJob:

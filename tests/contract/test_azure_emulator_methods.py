@@ -2,14 +2,14 @@
 
 import csv
 import io
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import httpx2
 import openai
 import pytest
 
-from support.azure_account import MODEL, chat_rows, dated_client, submit, upload, v1_client
+from support.azure_account import MODEL, chat_rows, dated_client, submit, upload
 from support.azure_rows import (
     EXACT,
     REASONING_MODEL,
@@ -37,18 +37,6 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
     folder = tmp_path_factory.mktemp("azure")
     with Emulator(folder, speed=0, options=options) as emulator:
         yield emulator
-
-
-@pytest.fixture
-def emulator(running: Emulator) -> Emulator:
-    running.reset()
-    return running
-
-
-@pytest.fixture
-async def client(emulator: Emulator) -> AsyncIterator[openai.AsyncOpenAI]:
-    async with v1_client(emulator) as client:
-        yield client
 
 
 async def as_sent(client: openai.AsyncOpenAI, path: str) -> Any:

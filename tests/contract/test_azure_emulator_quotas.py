@@ -1,13 +1,13 @@
 """What the emulated account has room for: running and queued jobs, kept jobs, files."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import openai
 import pytest
 
 from azure_openai.settings import ACCOUNT_LIMITS
-from support.azure_account import MODEL, chat_rows, dated_client, upload, v1_client
+from support.azure_account import MODEL, chat_rows, dated_client, upload
 from support.emulator import Emulator
 
 QUEUE, STEP, SILENCE = 100, 10, 1000
@@ -27,18 +27,6 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
     folder = tmp_path_factory.mktemp("azure")
     with Emulator(folder, speed=0, options=options) as emulator:
         yield emulator
-
-
-@pytest.fixture
-def emulator(running: Emulator) -> Emulator:
-    running.reset()
-    return running
-
-
-@pytest.fixture
-async def client(emulator: Emulator) -> AsyncIterator[openai.AsyncOpenAI]:
-    async with v1_client(emulator) as client:
-        yield client
 
 
 @pytest.fixture

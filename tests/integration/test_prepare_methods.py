@@ -11,15 +11,15 @@ from finetune_api.pods import PrepareConfig, RowFormat, UploadTarget
 from finetune_api.reasons import ExitCode, Reason
 from finetune_operator.core.errors import Transient
 from finetune_operator.prepare.__main__ import prepare
-from finetune_operator.prepare.data import CheckedData, prepare_data
+from finetune_operator.prepare.data import CheckedData, prepare_data, with_hint
 from finetune_operator.prepare.failure import Failure
 from finetune_operator.prepare.places import Places
 from finetune_operator.prepare.upload import upload
 from support.azure_rows import preference_row, prompt_row
 from support.chat_rows import write_jsonl
-from support.emulator import API_KEY, Emulator
+from support.emulator import Emulator
 from support.graders import a_check, a_judge, a_multi, a_program
-from support.prepare import config_of, file_of
+from support.prepare import config_of, emptied, file_of, places_in
 
 pytestmark = pytest.mark.integration
 
@@ -36,23 +36,12 @@ def shared_emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulat
 
 @pytest.fixture
 def emulator(shared_emulator: Emulator) -> Emulator:
-    """Without files and faults; files are processed at the first look."""
-    shared_emulator.reset()
-    shared_emulator.configure(pending_polls=0)
-    return shared_emulator
+    return emptied(shared_emulator)
 
 
 @pytest.fixture
 def places(emulator: Emulator, tmp_path: Path) -> Places:
-    (tmp_path / "key").write_text(f"{API_KEY}\n")
-    assert emulator.ca is not None
-    return Places(
-        api_key=tmp_path / "key",
-        azure_token=tmp_path / "token",
-        azure_ca=emulator.ca,
-        fetch_ca=tmp_path / "nothing",
-        termination_log=tmp_path / "last-words",
-    )
+    return places_in(tmp_path, emulator)
 
 
 def target(emulator: Emulator) -> UploadTarget:
@@ -164,7 +153,7 @@ async def test_a_grader_that_fails_on_a_made_up_answer_is_a_hint(
     assert got.hint is not None
     assert "(python_grader_runtime_error)" in got.hint
     assert "000000000" not in got.hint
-    assert (data.training_report(got.hint).warnings or [""])[0] == got.hint
+    assert (with_hint(data.training_report(), got.hint).warnings or [""])[0] == got.hint
 
 
 async def test_a_bad_grader_ends_it_before_anything_is_uploaded(

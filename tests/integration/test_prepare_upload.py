@@ -25,7 +25,7 @@ from support.azure_account import v1_client
 from support.certificates import make_server_certificate
 from support.chat_rows import numbered_rows, write_jsonl
 from support.emulator import API_KEY, Emulator, WorkloadIdentity
-from support.prepare import config_of, file_of
+from support.prepare import config_of, emptied, file_of, places_in
 
 pytestmark = pytest.mark.integration
 
@@ -57,23 +57,12 @@ def shared_emulator(
 
 @pytest.fixture
 def emulator(shared_emulator: Emulator) -> Emulator:
-    """Without files and faults; files are processed at the first look."""
-    shared_emulator.reset()
-    shared_emulator.configure(pending_polls=0)
-    return shared_emulator
+    return emptied(shared_emulator)
 
 
 @pytest.fixture
 def places(emulator: Emulator, tmp_path: Path) -> Places:
-    (tmp_path / "key").write_text(f"{API_KEY}\n")
-    assert emulator.ca is not None
-    return Places(
-        api_key=tmp_path / "key",
-        azure_token=tmp_path / "token",
-        azure_ca=emulator.ca,
-        fetch_ca=tmp_path / "nothing",
-        termination_log=tmp_path / "last-words",
-    )
+    return places_in(tmp_path, emulator)
 
 
 def target(emulator: Emulator, **more: Any) -> UploadTarget:

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from finetune_api.pods import DataFile, FileSource, PrepareConfig, PrepareReport
+from finetune_operator.prepare.places import Places
+from support.emulator import API_KEY, Emulator
 
 _OPERATOR = Path(__file__).parents[2] / "operator"
 
@@ -41,6 +43,26 @@ def file_of(path: Path, **more: Any) -> DataFile:
 
 def config_of(training: DataFile, **more: Any) -> PrepareConfig:
     return PrepareConfig(job="team-a/gsm8k", training=training, **more)
+
+
+def emptied(emulator: Emulator) -> Emulator:
+    """Without files and faults; files are processed at the first look."""
+    emulator.reset()
+    emulator.configure(pending_polls=0)
+    return emulator
+
+
+def places_in(folder: Path, emulator: Emulator) -> Places:
+    """A pod's files, with the key that the emulator knows, for what runs in the test's process."""
+    (folder / "key").write_text(f"{API_KEY}\n")
+    assert emulator.ca is not None
+    return Places(
+        api_key=folder / "key",
+        azure_token=folder / "token",
+        azure_ca=emulator.ca,
+        fetch_ca=folder / "nothing",
+        termination_log=folder / "last-words",
+    )
 
 
 def start(

@@ -6,7 +6,7 @@ It must not know who feeds it (kopf or an informer), nor what anybody does with 
 
 import sys
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from finetune_api.constants import LABEL_JOB_UID
@@ -104,6 +104,13 @@ class Store:
     def jobs(self) -> Iterable[Json]:
         """All FineTuneJobs."""
         return self._jobs.values()
+
+    def hosted_parts(self, *, but: str) -> Iterator[tuple[Key, Json]]:
+        """What each FineTuneJob `but` that of this uid says of its job at a hosted service."""
+        for key, obj in self._jobs.items():
+            part = obj.get("status", {}).get("azureOpenAI")
+            if part and obj["metadata"]["uid"] != but:
+                yield key, part
 
     def all_keys(self) -> list[Key]:
         """All keys, as a list that survives changes."""

@@ -19,7 +19,7 @@ from finetune_data import trust
 from finetune_operator.adapters import logs
 from finetune_operator.core.errors import OperatorError
 from finetune_operator.prepare import failure, last_words
-from finetune_operator.prepare.data import prepare_data
+from finetune_operator.prepare.data import prepare_data, with_hint
 from finetune_operator.prepare.failure import Failure
 from finetune_operator.prepare.places import Places
 
@@ -62,22 +62,21 @@ def prepare(config: PrepareConfig, places: Places) -> PrepareReport:
     """Fetch, check and, for a hosted job, upload."""
     with tempfile.TemporaryDirectory(prefix="prepare-") as directory:
         data = prepare_data(config, Path(directory))
-        report = PrepareReport(
-            ok=True, training=data.training_report(), validation=data.validation_report()
-        )
+        training = data.training_report()
+        report = PrepareReport(ok=True, training=training, validation=data.validation_report())
         if config.upload is None or config.validate_only:
             return report
         # Only hosted jobs pay for the import of their client (a second, 60 MB).
         from finetune_operator.prepare.upload import upload
 
         files = asyncio.run(upload(data, config.upload, places, config.grader))
-        uploaded: dict[str, object] = {
-            "training_file_id": files.training,
-            "validation_file_id": files.validation,
-        }
-        if files.hint is not None:
-            uploaded["training"] = data.training_report(files.hint)
-        return report.model_copy(update=uploaded)
+        return report.model_copy(
+            update={
+                "training": with_hint(training, files.hint),
+                "training_file_id": files.training,
+                "validation_file_id": files.validation,
+            }
+        )
 
 
 def _end(found: Failure, places: Places) -> int:

@@ -71,11 +71,10 @@ class CheckedData:
         path = (self.validation or self.training).path
         return item_of(json_object(next(iter(JsonLines(path)))))
 
-    def training_report(self, *hints: str) -> DataSetReport:
-        """What status says of the training data, after what was found out besides."""
+    def training_report(self) -> DataSetReport:
+        """What status says of the training data."""
         check = self.training.check
-        found = training_warnings(check, has_validation=self.validation is not None)
-        warnings = [*hints, *found]
+        warnings = training_warnings(check, has_validation=self.validation is not None)
         if self.hosted and check.size > _LARGE_UPLOAD:
             warnings.append(
                 f"{check.size // 1_000_000} MB: jobs with more than 150 MB have been seen to fail "
@@ -89,6 +88,13 @@ class CheckedData:
             return None
         warnings = validation_warnings(self.validation.check, self.training.check)
         return self.validation.check.report(warnings)
+
+
+def with_hint(report: DataSetReport, hint: str | None) -> DataSetReport:
+    """The report, and before all else what was found out after it was made."""
+    if hint is None:
+        return report
+    return report.model_copy(update={"warnings": [hint, *(report.warnings or [])]})
 
 
 def prepare_data(config: PrepareConfig, directory: Path) -> CheckedData:

@@ -172,21 +172,18 @@ class FineTuningService:
     async def results(self, file_id: str) -> tuple[StepFigures, ...]:
         """The figures of every step, from a job's result file."""
         call = self._call(Purpose.LIST)
+        asked = ask(
+            "results",
+            lambda: self._files.content(file_id),
+            str,
+            timeout=self._settings.request_timeout,
+            count=self._count,
+            decode=str,
+        )
+        text = await self._explained(asked, call)
         try:
-            text = await ask(
-                "results",
-                lambda: self._files.content(file_id),
-                str,
-                timeout=self._settings.request_timeout,
-                count=self._count,
-                decode=str,
-            )
             # Seconds for many steps, in which the lease must be renewed.
             return await asyncio.to_thread(wire.results, text)
-        except Refused as refused:
-            raise self._refusal(refused.answer, call) from None
-        except Unanswered as lost:
-            raise self._lost(lost, call) from None
         except ValueError:
             raise no_answer(call) from None
 
@@ -219,9 +216,12 @@ class FineTuningService:
         purpose: Purpose,
         job_id: str = "",
     ) -> T:
-        call = self._call(purpose, job_id)
+        answered = self._answered(operation, send, parse)
+        return await self._explained(answered, self._call(purpose, job_id))
+
+    async def _explained(self, asked: Awaitable[T], call: Call) -> T:
         try:
-            return await self._answered(operation, send, parse)
+            return await asked
         except Refused as refused:
             raise self._refusal(refused.answer, call) from None
         except Unanswered as lost:
