@@ -10,7 +10,7 @@ from finetune_operator.core import conditions
 from finetune_operator.core.errors import Conflict
 from support.builders_api import hosted_job, pod_job
 from support.fake_api import Json
-from support.graders import a_check
+from support.graders import a_check, a_multi, a_program
 from support.rounds import key, memory_of, reason_of, running_hosted, status_of, stored, until, work
 from support.world import NAMESPACE, World
 
@@ -146,3 +146,14 @@ async def test_what_cannot_be_read_can_be_deleted(world: World) -> None:
     await work(world)
     assert ("finetunejobs", NAMESPACE, "tune") not in world.api.objects
     assert world.orphaned == 1
+
+
+async def test_a_grader_that_no_pod_can_be_given_is_refused_by_its_size(world: World) -> None:
+    """Each program is short enough, but a pod's annotation carries all of them."""
+    programs = {name: a_program(source="#" * 30_000) for name in ("a", "b")}
+    method = {"type": "Reinforcement", "reinforcement": {"grader": a_multi("a + b", **programs)}}
+    world.create_job(hosted_job("tune", method=method))
+    await until(world, lambda: conditions.is_finished(status_of(world, "tune")))
+    status = status_of(world, "tune")
+    assert (status.phase, reason_of(world, "tune")) == (Phase.FAILED, Reason.CONFIG_INVALID)
+    assert "larger than 48 KiB in all" in (status.message or "")
