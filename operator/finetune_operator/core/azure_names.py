@@ -40,6 +40,11 @@ _TRAINING_TYPES = {
     TrainingType.GLOBAL_STANDARD: "GlobalStandard",
     TrainingType.DEVELOPER: "developerTier",
 }
+_WIRE_METHODS = {
+    MethodType.SUPERVISED: "supervised",
+    MethodType.DPO: "dpo",
+    MethodType.REINFORCEMENT: "reinforcement",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,28 +150,35 @@ def create_body(
 
 
 def _method(method: Method, asked: Hyperparameters) -> dict[str, Any]:
-    common = {
+    name, settings = _WIRE_METHODS[method.type], dict[str, Any]()
+    if method.type is MethodType.REINFORCEMENT:
+        asked_for = reinforcement(method)
+        settings["grader"] = asked_for.grader.on_the_wire()
+        if asked_for.response_format:
+            settings["response_format"] = asked_for.response_format.on_the_wire()
+    if values := requested(method, asked):
+        settings["hyperparameters"] = values
+    return {"type": name, name: settings} if settings else {"type": name}
+
+
+def requested(method: Method, asked: Hyperparameters) -> dict[str, int | float | str]:
+    """The hyperparameters that the spec sets, by their names on the wire.
+
+    What is absent is automatic: some models do not take the word "auto".
+    """
+    values: dict[str, int | float | str | None] = {
         "n_epochs": asked.epochs,
         "batch_size": asked.batch_size,
         "learning_rate_multiplier": _number(asked.learning_rate_multiplier),
     }
-    settings: dict[str, Any] = {}
     match method.type:
         case MethodType.SUPERVISED:
-            name, own = "supervised", {}
+            pass
         case MethodType.DPO:
-            name, own = "dpo", _dpo(method.dpo or Dpo())
+            values |= _dpo(method.dpo or Dpo())
         case MethodType.REINFORCEMENT:
-            asked_for = reinforcement(method)
-            name, own = "reinforcement", _reinforcement(asked_for)
-            settings["grader"] = asked_for.grader.on_the_wire()
-            if asked_for.response_format:
-                settings["response_format"] = asked_for.response_format.on_the_wire()
-    # What is absent is automatic: some models do not take the word "auto".
-    values = {key: value for key, value in (common | own).items() if value is not None}
-    if values:
-        settings["hyperparameters"] = values
-    return {"type": name, name: settings} if settings else {"type": name}
+            values |= _reinforcement(reinforcement(method))
+    return {key: value for key, value in values.items() if value is not None}
 
 
 def reinforcement(method: Method) -> Reinforcement:

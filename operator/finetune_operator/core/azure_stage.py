@@ -13,12 +13,12 @@ from finetune_api.status import (
     MAX_CHECKPOINTS_SHOWN,
     FineTuneJobStatus,
     Metrics,
-    Resolved,
     Result,
     ResultCheckpoint,
 )
 from finetune_operator.core import (
     attempts,
+    azure_echo,
     azure_errors,
     conditions,
     fitting,
@@ -151,7 +151,7 @@ def follow(seen: Observed, remote: Remote, job: RemoteJob) -> FineTuneJobStatus:
             "azure_open_ai": told,
             "progress": moved,
             "metrics": _known(remote.details.figures) or status.metrics,
-            "resolved": _resolved(job) or status.resolved,
+            "resolved": azure_echo.resolved(seen.job.spec, job) or status.resolved,
         }
     )
     return attempts.note(followed, step=moved.step if moved else None, node=None)
@@ -166,30 +166,6 @@ def _updated(known: Metrics | None, figures: Figures) -> Metrics | None:
     """What the result file lacks stays as the events told it."""
     told = progress.metrics(figures).model_dump(by_alias=False, exclude_none=True)
     return (known or Metrics()).model_copy(update=told) if told else known
-
-
-_ECHO = {
-    "n_epochs": "epochs",
-    "batch_size": "batchSize",
-    "learning_rate_multiplier": "learningRateMultiplier",
-    "beta": "beta",
-    "l2_multiplier": "l2Multiplier",
-    "reasoning_effort": "reasoningEffort",
-    "compute_multiplier": "computeMultiplier",
-    "eval_interval": "evalInterval",
-    "eval_samples": "evalSamples",
-}
-
-
-def _resolved(job: RemoteJob) -> dict[str, Resolved] | None:
-    said = {
-        _ECHO[key]: Resolved(value=value[:253], reason="the service's echo")
-        for key, value in job.hyperparameters.items()
-        if key in _ECHO
-    }
-    if job.seed is not None:
-        said["seed"] = Resolved(value=str(job.seed), reason="the service's echo")
-    return said or None
 
 
 def _by_status(

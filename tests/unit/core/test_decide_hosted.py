@@ -112,6 +112,32 @@ def test_rewards_are_told_where_there_is_no_loss() -> None:
     assert status.resolved["reasoningEffort"].value == "medium"
 
 
+@pytest.mark.parametrize(
+    ("path", "asked", "echo", "want"),
+    [
+        pytest.param("hyperparameters.epochs", 3, {"n_epochs": "3"}, None, id="followed"),
+        pytest.param(
+            "hyperparameters.learningRateMultiplier",
+            "1.50",
+            {"learning_rate_multiplier": "1.5"},
+            None,
+            id="written otherwise",
+        ),
+        pytest.param("hyperparameters.epochs", 3, {"n_epochs": "1"}, "3", id="lowered"),
+        pytest.param("seed", 7, {"n_epochs": "1"}, "7", id="another seed"),
+    ],
+)
+def test_a_setting_that_the_service_did_not_follow_says_what_was_asked(
+    path: str, asked: object, echo: dict[str, str], want: str | None
+) -> None:
+    job = submitted(a_job(hosted=True, held=True, spec={path: asked}))
+    remote = a_remote("running", hyperparameters=echo, seed=8 if path == "seed" else None)
+    resolved = decide(seen(job, remote=remote), POLICY).status.resolved or {}
+    told = {name: setting.reason for name, setting in resolved.items()}[path.split(".")[-1]]
+    echoed = "the service's echo"
+    assert told == (echoed if want is None else f"{echoed}, though the spec asks for {want}")
+
+
 def test_a_snapshot_that_says_nothing_new_changes_nothing() -> None:
     job = submitted(a_job(hosted=True, held=True))
     once = decide(seen(job, remote=a_remote(step=4, seen_at=-50)), POLICY).status
