@@ -3,9 +3,9 @@
 Pure. It settles nothing: the service's word is what counts, and a difference is only shown.
 """
 
-from finetune_api.spec import FineTuneJobSpec, Hyperparameters
+from finetune_api.spec import FineTuneJobSpec
 from finetune_api.status import Resolved
-from finetune_operator.core.azure_names import requested
+from finetune_operator.core.azure_names import number_as_text, requested
 from finetune_operator.core.observed import RemoteJob
 
 _ECHO = {
@@ -24,8 +24,8 @@ _ECHO = {
 def resolved(spec: FineTuneJobSpec, job: RemoteJob) -> dict[str, Resolved] | None:
     """What the service trains with; where it is not what was asked for, the reason says so."""
     asked = {
-        key: value if isinstance(value, str) else format(value, "g")
-        for key, value in requested(spec.method, spec.hyperparameters or Hyperparameters()).items()
+        key: value if isinstance(value, str) else number_as_text(value)
+        for key, value in requested(spec).items()
     }
     said = {
         _ECHO[key]: _echoed(value, asked.get(key))

@@ -143,29 +143,31 @@ def create_body(
         "validation_file": validation_file,
         "suffix": suffix,
         "seed": spec.seed,
-        "method": _method(spec.method, spec.hyperparameters or Hyperparameters()),
+        "method": _method(spec),
         "trainingType": None if training_type is None else _TRAINING_TYPES[training_type],
     }
     return {key: value for key, value in body.items() if value is not None}
 
 
-def _method(method: Method, asked: Hyperparameters) -> dict[str, Any]:
+def _method(spec: FineTuneJobSpec) -> dict[str, Any]:
+    method = spec.method
     name, settings = _WIRE_METHODS[method.type], dict[str, Any]()
     if method.type is MethodType.REINFORCEMENT:
         asked_for = reinforcement(method)
         settings["grader"] = asked_for.grader.on_the_wire()
         if asked_for.response_format:
             settings["response_format"] = asked_for.response_format.on_the_wire()
-    if values := requested(method, asked):
+    if values := requested(spec):
         settings["hyperparameters"] = values
     return {"type": name, name: settings} if settings else {"type": name}
 
 
-def requested(method: Method, asked: Hyperparameters) -> dict[str, int | float | str]:
+def requested(spec: FineTuneJobSpec) -> dict[str, int | float | str]:
     """The hyperparameters that the spec sets, by their names on the wire.
 
     What is absent is automatic: some models do not take the word "auto".
     """
+    method, asked = spec.method, spec.hyperparameters or Hyperparameters()
     values: dict[str, int | float | str | None] = {
         "n_epochs": asked.epochs,
         "batch_size": asked.batch_size,
@@ -200,6 +202,11 @@ def _reinforcement(asked: Reinforcement) -> dict[str, int | float | str | None]:
         "eval_interval": asked.eval_interval,
         "eval_samples": asked.eval_samples,
     }
+
+
+def number_as_text(number: float) -> str:
+    """A setting as status shows it: what was asked for and what is echoed must look alike."""
+    return format(number, "g")
 
 
 def _number(text: str | None) -> float | None:

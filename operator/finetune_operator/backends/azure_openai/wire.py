@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
+from finetune_operator.core.azure_names import number_as_text
 from finetune_operator.core.observed import (
     Figures,
     RemoteCheckpoint,
@@ -258,7 +259,7 @@ def _of_the_method(method: Any) -> dict[str, Any]:
 def _value(value: Any) -> str | None:
     number = _number(value)
     if number is not None:
-        return None if number == _AUTOMATIC else format(number, "g")
+        return None if number == _AUTOMATIC else number_as_text(number)
     return None if value == "auto" else _text(value)
 
 
