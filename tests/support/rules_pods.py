@@ -107,73 +107,81 @@ def _tolerations() -> Iterator[RuleRow]:
     )
 
 
+_RESOURCES = "spec.kubernetes.resources"
+_GPU = "nvidia.com/gpu"
+
+
+def _asking(requests: Manifest, limits: Manifest) -> Manifest:
+    return pods_with(_RESOURCES, {"requests": requests, "limits": limits})
+
+
 def _resources() -> Iterator[RuleRow]:
-    at = "spec.kubernetes.resources"
-
-    def asking(requests: Manifest, limits: Manifest) -> Manifest:
-        return pods_with(at, {"requests": requests, "limits": limits})
-
     yield from creates(
-        at,
+        _RESOURCES,
         "`requests` must not be above `limits`: lower the one or raise the other",
         allowed={
-            "no requests": pods_with(at, {"limits": {"cpu": 1}}),
-            "no limits": pods_with(at, {"requests": {"cpu": 1}}),
-            "the same, written otherwise": asking({"cpu": "1000m"}, {"cpu": 1}),
-            "a number below a larger unit": asking({"memory": 1024}, {"memory": "2Ki"}),
-            "limits of something else": asking({"cpu": 8}, {"memory": "1Gi"}),
+            "no requests": pods_with(_RESOURCES, {"limits": {"cpu": 1}}),
+            "no limits": pods_with(_RESOURCES, {"requests": {"cpu": 1}}),
+            "the same, written otherwise": _asking({"cpu": "1000m"}, {"cpu": 1}),
+            "a number below a larger unit": _asking({"memory": 1024}, {"memory": "2Ki"}),
+            "limits of something else": _asking({"cpu": 8}, {"memory": "1Gi"}),
         },
         refused={
-            "more cores": asking({"cpu": 2}, {"cpu": "1500m"}),
-            "a larger unit": asking({"memory": "1Gi"}, {"memory": "1G"}),
-            "one of two": asking({"cpu": 1, "memory": "2Gi"}, {"cpu": 1, "memory": "1Gi"}),
+            "more cores": _asking({"cpu": 2}, {"cpu": "1500m"}),
+            "a larger unit": _asking({"memory": "1Gi"}, {"memory": "1G"}),
+            "one of two": _asking({"cpu": 1, "memory": "2Gi"}, {"cpu": 1, "memory": "1Gi"}),
         },
     )
-    gpu = "nvidia.com/gpu"
+
+
+def _devices() -> Iterator[RuleRow]:
     yield from creates(
-        at,
+        _RESOURCES,
         "`requests` of a device such as `nvidia.com/gpu` must be the same as its `limits`:"
         " name it in `limits` alone",
         allowed={
-            "a GPU in limits alone": pods_with(at, {"limits": {gpu: 1}}),
-            "a GPU in both": asking({gpu: 1}, {gpu: "1"}),
-            "cores without a limit": asking({"cpu": 1}, {gpu: 1}),
+            "a GPU in limits alone": pods_with(_RESOURCES, {"limits": {_GPU: 1}}),
+            "a GPU in both": _asking({_GPU: 1}, {_GPU: "1"}),
+            "cores without a limit": _asking({"cpu": 1}, {_GPU: 1}),
         },
         refused={
-            "a GPU in requests alone": pods_with(at, {"requests": {gpu: 1}}),
-            "a GPU beside other limits": asking({gpu: 1}, {"memory": "1Gi"}),
-            "fewer GPUs than the limit": asking({gpu: 1}, {gpu: 2}),
+            "a GPU in requests alone": pods_with(_RESOURCES, {"requests": {_GPU: 1}}),
+            "a GPU beside other limits": _asking({_GPU: 1}, {"memory": "1Gi"}),
+            "fewer GPUs than the limit": _asking({_GPU: 1}, {_GPU: 2}),
         },
     )
+
+
+def _names_and_numbers() -> Iterator[RuleRow]:
     for field in ("requests", "limits"):
         yield from creates(
-            f"{at}.{field}",
+            f"{_RESOURCES}.{field}",
             "a training pod uses one GPU: a resource such as `nvidia.com/gpu` must be `0` or `1`",
             allowed={
                 **{
-                    f"{field}: {value!r} GPUs": asking({gpu: value}, {gpu: value})
+                    f"{field}: {value!r} GPUs": _asking({_GPU: value}, {_GPU: value})
                     for value in (0, 1, "0", "1")
                 },
-                f"{field}: two of another device": asking(
+                f"{field}: two of another device": _asking(
                     {"example.com/gpu-share": 2}, {"example.com/gpu-share": 2}
                 ),
             },
             refused={
-                f"{field}: {value!r} of {name}": pods_with(f"{at}.{field}", {name: value})
-                for name, value in ((gpu, 2), (gpu, "8"), (gpu, "1k"), ("amd.com/gpu", "2"))
+                f"{field}: {value!r} of {name}": pods_with(f"{_RESOURCES}.{field}", {name: value})
+                for name, value in ((_GPU, 2), (_GPU, "8"), (_GPU, "1k"), ("amd.com/gpu", "2"))
             },
         )
-        beside = {"limits": {gpu: 1}} if field == "requests" else {}
+        beside = {"limits": {_GPU: 1}} if field == "requests" else {}
         yield from creates(
-            f"{at}.{field}",
+            f"{_RESOURCES}.{field}",
             "a resource is `cpu`, `memory`, `ephemeral-storage`, `hugepages-SIZE` or has a domain"
             " before its name, such as `nvidia.com/gpu`",
             allowed={
-                name: pods_with(at, {**beside, field: {name: 1}})
-                for name in ("cpu", "memory", "ephemeral-storage", "hugepages-2Mi", gpu)
+                name: pods_with(_RESOURCES, {**beside, field: {name: 1}})
+                for name in ("cpu", "memory", "ephemeral-storage", "hugepages-2Mi", _GPU)
             },
             refused={
-                name: pods_with(f"{at}.{field}", {name: 1})
+                name: pods_with(f"{_RESOURCES}.{field}", {name: 1})
                 for name in ("gpu", "CPU", "storage", "ram", "/gpu", "a/", "a/b/c", "hugepages-")
             },
         )
@@ -185,3 +193,5 @@ def rows() -> Iterator[RuleRow]:
     yield from _label_keys()
     yield from _tolerations()
     yield from _resources()
+    yield from _devices()
+    yield from _names_and_numbers()
